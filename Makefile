@@ -1,0 +1,173 @@
+# Everything a contributor runs, on a machine with nothing but Python 3.11+ and make.
+#
+# The first target that needs them installs the pinned tools into .venv; after that a target starts at once.
+# Only `make test` and `make demo` need more: a kube-apiserver, which tests/controlplane finds or builds.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+# A slow network is not a broken one.
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+export UV_HTTP_TIMEOUT ?= 180
+export UV_HTTP_RETRIES ?= 8
+export UV_NO_PROGRESS ?= 1
+
+VENV := .venv
+BIN := $(VENV)/bin
+# -P keeps the working folder off sys.path, as in the image.
+PYTHON := $(BIN)/python -P
+UV := $(BIN)/uv
+PYTEST := $(BIN)/python -m pytest
+CRD := crds/tairinstances.yaml
+# What must be covered completely, a comma-separated list of patterns; the floor for the rest is in pyproject.toml.
+CORE := */plan.py,*/stance.py,*/situation.py,*/conditions.py,*/status.py,*/crd.py,*/aliyun/signing.py,*/aliyun/errors.py
+
+# Bold on a terminal.
+step = @printf '\n$(if $(MAKE_TERMOUT),\033[1m)== %s$(if $(MAKE_TERMOUT),\033[0m)\n' '$(1)'
+# $(call mend,COMMAND,ADVICE): runs a check and, when it fails, says how to go on.
+mend = @$(1) || { printf '\n-> %s\n' '$(2)' >&2; exit 1; }
+
+##@ Everyday
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: install ## Watch the operator at work: a real API server, a simulated cloud (KEEP=1 leaves them running)
+	@PYTHONPATH=. $(PYTHON) -m demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: static tests ## Run everything: linters, types, unit, integration and real-API-server tests, coverage
+
+.PHONY: check
+check: static unit-tests ## Run the fast part: linters, types, layers, CRD, unit tests
+
+.PHONY: fix
+fix: install ## Mend what can be mended by itself: format, imports, simple lint findings
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+.PHONY: crds
+crds: install ## Render crds/tairinstances.yaml from the models
+	@mkdir -p $(dir $(CRD))
+	@$(PYTHON) -m tair_operator.crd > $(CRD).new && mv $(CRD).new $(CRD) || { rm -f $(CRD).new; exit 1; }
+
+.PHONY: bench
+bench: install ## Measure: prints a table, writes benchmarks/results.json
+	@test -e benchmarks/__main__.py || { echo 'There are no benchmarks yet: benchmarks/__main__.py is missing.' >&2; exit 1; }
+	@PYTHONPATH=. $(PYTHON) -m benchmarks
+
+##@ Now and then
+
+.PHONY: pytest
+pytest: install ## Run some tests without the rest: make pytest PYTEST_ARGS="tests/unit -k plan -x"
+	@$(PYTEST) $(PYTEST_ARGS)
+
+.PHONY: control-plane
+control-plane: install ## Start etcd and kube-apiserver without containers, until Ctrl-C
+	@$(BIN)/python -m tests.controlplane
+
+.PHONY: requirements
+requirements: $(UV) ## Pin the dependencies of pyproject.toml again (UPGRADE=1 takes newer versions)
+	@echo 'pinning requirements/*.txt'
+	$(call pin,pyproject.toml,runtime)
+	$(call pin,pyproject.toml --group dev -c requirements/runtime.txt,dev)
+	$(call pin,requirements/uv.in,uv)
+	$(call pin,requirements/go.in,go)
+
+pin = @$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements' $(1) -o requirements/$(2).txt
+
+.PHONY: clean
+clean: ## Remove what make made, the environment included; the cached control plane stays
+	rm -rf $(VENV) dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# One target each, so that `make -k check` goes on after a failure and shows them all.
+.NOTPARALLEL:
+.PHONY: static lint format types layers dependencies crds-current
+static: lint format types layers dependencies crds-current
+
+lint: install
+	$(call step,ruff check)
+	$(call mend,$(BIN)/ruff check --quiet,make fix mends part of it)
+
+format: install
+	$(call step,ruff format)
+	$(call mend,$(BIN)/ruff format --check --quiet,make fix)
+
+types: install
+	$(call step,mypy)
+	$(call mend,$(BIN)/mypy,types are strict; the settings are in pyproject.toml)
+
+layers: install
+	$(call step,import-linter)
+	$(call mend,$(BIN)/lint-imports --no-logo,dependencies point inwards; the contracts and their reasons are in pyproject.toml)
+
+dependencies: install
+	$(call step,deptry)
+	$(call mend,$(BIN)/deptry operator,declare in pyproject.toml what is imported and nothing else; then make requirements)
+
+crds-current: install
+	$(call step,CRD)
+	$(call mend,$(PYTHON) -m tair_operator.crd | diff -u $(CRD) -,make crds)
+
+# What the prerequisites of `check` and `test` end with, so that the closing lines of pytest are the last to be seen.
+.PHONY: unit-tests tests
+unit-tests: install
+	$(call step,unit tests)
+	$(call mend,$(PYTEST) tests/unit $(PYTEST_ARGS),one test again: make pytest PYTEST_ARGS="-k NAME -x")
+
+tests: install
+	$(call step,all tests)
+	$(call mend,$(PYTEST) --cov --cov-report=term $(PYTEST_ARGS),one test again: make pytest PYTEST_ARGS="-k NAME -x"; what coverage misses: $(BIN)/coverage report)
+	$(call mend,$(BIN)/coverage report --fail-under=100 --include='$(CORE)' > $(VENV)/core || { cat $(VENV)/core; false; },every line and branch of the core must be covered)
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+.PHONY: install
+install: $(VENV)/.installed
+
+# An environment does not survive a move: its scripts name the old folder. The stamp therefore holds the place.
+ifneq ($(wildcard $(VENV)/.installed),)
+ifneq ($(file <$(VENV)/.installed),$(CURDIR))
+.PHONY: $(VENV)/bin/python
+endif
+endif
+
+# Debian splits venv from Python, and version managers leave commands that only print an error: each candidate is tried.
+$(VENV)/bin/python:
+	@for name in $(PYTHON3) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	  if "$$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found=$$name; break; fi; \
+	done; \
+	if test -z "$$found"; then \
+	  echo 'No Python 3.11 or newer with the venv module was found.' >&2; \
+	  echo 'Install one (Debian, Ubuntu: apt install python3-venv), or name it: make PYTHON3=/path/to/python3.11 …' >&2; \
+	  exit 1; \
+	fi; \
+	echo "creating $(VENV) with $$("$$found" --version)"; \
+	"$$found" -m venv --clear $(VENV)
+
+$(UV): requirements/uv.txt $(VENV)/bin/python
+	@echo 'installing uv'
+	@$(BIN)/python -m pip install --quiet --retries 8 --timeout 180 --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.synced: requirements/dev.txt $(UV)
+	@echo 'installing the pinned requirements (requirements/dev.txt)'
+	@for attempt in 1 2 3; do \
+	  $(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt && break; \
+	  test $$attempt -lt 3 || exit 1; \
+	  echo "that was attempt $$attempt of 3; trying again"; sleep 5; \
+	done
+	@touch $@
+
+# After the sync, which removes what is not pinned.
+$(VENV)/.installed: pyproject.toml $(VENV)/.synced
+	@echo 'installing tair-operator itself (editable)'
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@printf '%s\n' '$(CURDIR)' > $@

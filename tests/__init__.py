@@ -1,0 +1,1 @@
+"""The tests; a package, since some distributions install a top-level `tests` that would hide ours."""
