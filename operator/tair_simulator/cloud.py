@@ -1,0 +1,133 @@
+"""The simulated cloud as a whole: its instances, keys, ledger and faults, and the clock that all of them share.
+
+This is the only place that holds state. ``operations`` and ``control`` work on it, ``server`` connects it to the
+network.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+
+from tair_simulator import drift
+from tair_simulator.faults import FaultQueue
+from tair_simulator.gateway import Gate
+from tair_simulator.instances import Endpoint, Instance
+from tair_simulator.ledger import Ledger
+from tair_simulator.seed import Seed
+from tair_simulator.transitions import Kind, Record, accept, look
+
+FIRST_ADDRESS = IPv4Address("10.0.0.10")
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return the time of this machine."""
+    return datetime.now(UTC)
+
+
+class Cloud:
+    """What exists right now; ``clock`` returns aware times, and only it moves a change on."""
+
+    def __init__(self, seed: Seed, clock: Clock = utc_now) -> None:
+        self._seed = seed
+        self.clock = clock
+        self.ledger = Ledger()
+        self.faults = FaultQueue()
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the seed, as if just started; ledger, faults and used nonces are forgotten."""
+        self.ledger.clear()
+        self.faults.clear()
+        self.gate = Gate(self._seed.access_keys)
+        self._addresses = Addresses(self._seed.instances.values())
+        now = self.clock()
+        self._records: dict[str, Record] = {}
+        for instance_id, instance in self._seed.instances.items():
+            self._store(Record(instance_id, instance, since=now))
+
+    def find(self, instance_id: str, region_id: str | None = None) -> Record | None:
+        """Return an instance if it exists, and, where a region is given, lives there."""
+        record = self._records.get(instance_id)
+        return record if record and region_id in {None, record.instance.region_id} else None
+
+    def records(self) -> list[Record]:
+        """Return all instances, in the order in which they were created."""
+        return list(self._records.values())
+
+    def put(self, instance_id: str, written: object) -> Record:
+        """Create an instance, or change the written fields of one; raise ``InputError`` and change nothing."""
+        now = self.clock()
+        record = self._records.get(instance_id)
+        if record is None:
+            return self._store(drift.create(instance_id, written, now))
+        return self._store(drift.patch(record, written, now))
+
+    def delete(self, instance_id: str) -> bool:
+        """Remove an instance; return whether there was one."""
+        return self._records.pop(instance_id, None) is not None
+
+    def start_release(self, record: Record) -> None:
+        """Accept a release of the direct endpoint."""
+        self._records[record.instance_id] = accept(record, Kind.RELEASE, None, self.clock())
+
+    def start_allocate(self, record: Record, endpoint: Endpoint) -> None:
+        """Accept an allocation; what the endpoint leaves open is chosen here."""
+        chosen = self._completed_endpoint(record.instance_id, endpoint)
+        self._records[record.instance_id] = accept(record, Kind.ALLOCATE, chosen, self.clock())
+
+    def prefix_taken(self, prefix: str) -> bool:
+        """Return whether a connection string with this prefix exists, or is about to."""
+        return any(prefix in self._prefixes(record) for record in self._records.values())
+
+    def _prefixes(self, record: Record) -> Iterator[str | None]:
+        yield record.instance_id
+        for endpoint in (look(record, self.clock()).endpoint, record.change and record.change.endpoint):
+            if endpoint:
+                yield endpoint.prefix
+
+    def _store(self, record: Record) -> Record:
+        instance = self._completed(record.instance_id, record.instance)
+        stored = Record(record.instance_id, instance, record.since, record.change)
+        self._records[record.instance_id] = stored
+        return stored
+
+    def _completed(self, instance_id: str, instance: Instance) -> Instance:
+        chosen: dict[str, object] = {
+            "name": instance.name or instance_id,
+            "zone_id": instance.zone_id or f"{instance.region_id}-h",
+            "private_ip": self._addresses.give(instance.private_ip),
+        }
+        if instance.direct_connection:
+            chosen["endpoint"] = self._completed_endpoint(instance_id, instance.endpoint or Endpoint())
+        return instance.model_copy(update=chosen)
+
+    def _completed_endpoint(self, instance_id: str, endpoint: Endpoint) -> Endpoint:
+        # The default prefix: Alibaba's SDK documents "<instance id>-direct", the console guide the instance id alone.
+        prefix = endpoint.prefix or f"{instance_id}-direct"
+        return endpoint.model_copy(update={"prefix": prefix, "ip_address": self._addresses.give(endpoint.ip_address)})
+
+
+class Addresses:
+    """Gives addresses that were never given before, so that an endpoint that comes back is a new one."""
+
+    def __init__(self, instances: Iterable[Instance]) -> None:
+        self._next = FIRST_ADDRESS
+        self._used: set[IPv4Address] = set()
+        for instance in instances:
+            self._used |= {address for address in _described(instance) if address is not None}
+
+    def give(self, wish: IPv4Address | None) -> IPv4Address:
+        """Return the address that somebody described, or a new one."""
+        if wish is not None:
+            self._used.add(wish)
+            return wish
+        while self._next in self._used:
+            self._next += 1
+        self._used.add(self._next)
+        return self._next
+
+
+def _described(instance: Instance) -> tuple[IPv4Address | None, ...]:
+    return (instance.private_ip, instance.endpoint.ip_address if instance.endpoint else None)

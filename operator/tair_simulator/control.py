@@ -1,0 +1,141 @@
+"""The control API under ``/_simulator/``: how a test arranges the cloud, breaks it, and reads what happened.
+
+It is unsigned and unprotected, on the same port as the API: for trusted test environments only. Every refusal is a
+400 or 404 with a JSON body ``{"message": ..., "mistakes": [...]}`` that names the field and what is allowed, and
+changes nothing.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from tair_simulator.cloud import Cloud
+from tair_simulator.drift import describe
+from tair_simulator.faults import Fault, parse_fault
+from tair_simulator.instances import InstanceId
+from tair_simulator.mistakes import InputError
+from tair_simulator.transitions import Record
+
+CLOUD = web.AppKey("cloud", Cloud)
+PREFIX = "/_simulator"
+LEDGER_FILTERS = ("action", "instanceId")
+
+_INSTANCE_ID: TypeAdapter[str] = TypeAdapter(InstanceId)
+
+
+def add_control_routes(app: web.Application) -> None:
+    """Serve the control API from this application."""
+    app.router.add_get(f"{PREFIX}/healthz", healthz)
+    app.router.add_get(f"{PREFIX}/instances", list_instances)
+    app.router.add_get(f"{PREFIX}/instances/{{id}}", get_instance)
+    app.router.add_put(f"{PREFIX}/instances/{{id}}", put_instance)
+    app.router.add_delete(f"{PREFIX}/instances/{{id}}", delete_instance)
+    app.router.add_get(f"{PREFIX}/ledger", get_ledger)
+    app.router.add_post(f"{PREFIX}/faults", post_fault)
+    app.router.add_get(f"{PREFIX}/faults", list_faults)
+    app.router.add_delete(f"{PREFIX}/faults", delete_faults)
+    app.router.add_post(f"{PREFIX}/reset", reset)
+
+
+@web.middleware
+async def refuse_bad_input(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Turn what a person wrote wrongly into a 400 that says so."""
+    try:
+        return await handler(request)
+    except InputError as error:
+        return web.json_response({"message": str(error), "mistakes": error.lines}, status=400)
+    except web.HTTPException as error:
+        if not request.path.startswith(f"{PREFIX}/"):
+            raise
+        return web.json_response({"message": error.reason, "mistakes": [error.reason]}, status=error.status)
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """Answer that the simulator serves."""
+    return web.json_response({"status": "ok"})
+
+
+async def list_instances(request: web.Request) -> web.Response:
+    """Return all instances as they are now."""
+    return web.json_response([_show(request, record) for record in request.app[CLOUD].records()])
+
+
+async def get_instance(request: web.Request) -> web.Response:
+    """Return one instance as it is now."""
+    record = request.app[CLOUD].find(request.match_info["id"])
+    return _no_instance() if record is None else web.json_response(_show(request, record))
+
+
+async def put_instance(request: web.Request) -> web.Response:
+    """Create an instance, or change the fields in the body; answer 201 or 200 with the instance."""
+    instance_id = request.match_info["id"]
+    try:
+        _INSTANCE_ID.validate_python(instance_id)
+    except ValidationError:
+        raise InputError(["instance id in the path: use a-z, 0-9 and hyphens, at most 63, first a letter"]) from None
+    written = await _body(request)
+    existed = request.app[CLOUD].find(instance_id) is not None
+    record = request.app[CLOUD].put(instance_id, written)
+    return web.json_response(_show(request, record), status=200 if existed else 201)
+
+
+async def delete_instance(request: web.Request) -> web.Response:
+    """Remove an instance, as somebody would in the console."""
+    return web.Response(status=204) if request.app[CLOUD].delete(request.match_info["id"]) else _no_instance()
+
+
+async def get_ledger(request: web.Request) -> web.Response:
+    """Return the calls so far, oldest first; filters ``action`` and ``instanceId``."""
+    unknown = sorted(set(request.query) - set(LEDGER_FILTERS))
+    if unknown:
+        raise InputError(f"{name}: unknown filter; allowed: {', '.join(LEDGER_FILTERS)}" for name in unknown)
+    entries = request.app[CLOUD].ledger.entries(request.query.get("action"), request.query.get("instanceId"))
+    return web.json_response([entry.to_json() for entry in entries])
+
+
+async def post_fault(request: web.Request) -> web.Response:
+    """Put one fault at the end of the queue; answer 201 with the fault."""
+    fault = parse_fault(await _body(request))
+    request.app[CLOUD].faults.add(fault)
+    return web.json_response(_show_fault(fault), status=201)
+
+
+async def list_faults(request: web.Request) -> web.Response:
+    """Return the faults that are still to come."""
+    return web.json_response([_show_fault(fault) for fault in request.app[CLOUD].faults.pending()])
+
+
+async def delete_faults(request: web.Request) -> web.Response:
+    """Forget all faults."""
+    request.app[CLOUD].faults.clear()
+    return web.Response(status=204)
+
+
+async def reset(request: web.Request) -> web.Response:
+    """Go back to the seed."""
+    request.app[CLOUD].reset()
+    return web.Response(status=204)
+
+
+async def _body(request: web.Request) -> object:
+    try:
+        return json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise InputError(["(top level): the body must be JSON"]) from None
+
+
+def _show(request: web.Request, record: Record) -> dict[str, object]:
+    return describe(record, request.app[CLOUD].clock())
+
+
+def _show_fault(fault: Fault) -> dict[str, object]:
+    return fault.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _no_instance() -> web.Response:
+    mistake = "instance id in the path: no such instance"
+    return web.json_response({"message": mistake, "mistakes": [mistake]}, status=404)

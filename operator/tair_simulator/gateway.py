@@ -1,0 +1,137 @@
+"""The gate in front of the API: who is calling, and is this request fresh.
+
+``Gate.admit`` runs the checks in the order of the list below and raises the first refusal. The order of the real
+gateway is not documented, so it is a guess: cheap checks on the form first, then the key, then the signature, and
+only a genuine request uses up its nonce.
+"""
+
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pydantic import AwareDatetime, Field, SecretStr
+
+from tair_simulator.errors import CloudError, refusal
+from tair_simulator.mistakes import Strict
+from tair_simulator.signature import (
+    REQUIRED_HEADERS,
+    Authorization,
+    SignedRequest,
+    check_signature,
+    check_signed_headers,
+    parse_authorization,
+)
+
+# Source: table of common errors in the Alibaba Cloud help centre; a request is valid for 15 minutes either way.
+FRESHNESS = timedelta(minutes=15)
+NONCES_PER_KEY = 200_000
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+
+
+class AccessKey(Strict):
+    """An access key; with a security token it is a temporary one from STS."""
+
+    secret: SecretStr = Field(min_length=1)
+    status: Literal["Active", "Inactive"] = "Active"
+    security_token: SecretStr | None = Field(default=None, min_length=1)
+    expiration: AwareDatetime | None = Field(default=None, strict=False)
+
+
+class Nonces:
+    """The nonces that were used, per access key; the oldest are forgotten first when there are too many."""
+
+    def __init__(self, limit: int = NONCES_PER_KEY) -> None:
+        self._limit = limit
+        self._used: dict[str, dict[str, datetime]] = {}
+
+    def use(self, access_key_id: str, nonce: str, now: datetime) -> None:
+        """Remember a nonce; raise ``SignatureNonceUsed`` if it is known.
+
+        A date may lie in the future by as much as in the past, so a request can be repeated for twice that long.
+        """
+        used = self._used.setdefault(access_key_id, {})
+        while used and next(iter(used.values())) < now - 2 * FRESHNESS:
+            del used[next(iter(used))]
+        if nonce in used:
+            raise refusal("SignatureNonceUsed")
+        used[nonce] = now
+        if len(used) > self._limit:
+            del used[next(iter(used))]
+
+
+class Gate:
+    """Decides whether a request is genuine; remembers nothing but nonces."""
+
+    def __init__(self, keys: Mapping[str, AccessKey], nonces: Nonces | None = None) -> None:
+        self._keys = keys
+        self._nonces = nonces or Nonces()
+
+    def known(self, request: SignedRequest) -> str | None:
+        """Return the id of the access key that the request names, if there is such a key; proves nothing about it."""
+        try:
+            claimed = parse_authorization(request.headers.get("authorization", "")).access_key_id
+        except CloudError:
+            return None
+        return claimed if claimed in self._keys else None
+
+    def admit(self, request: SignedRequest, now: datetime) -> None:
+        """Let a genuine request pass; raise the refusal of the first check that fails."""
+        check_present(request)
+        authorization = parse_authorization(request.headers["authorization"])
+        check_signed_headers(request, authorization)
+        check_date(request.headers["x-acs-date"], now)
+        key = self._key(authorization)
+        self._check_token(key, request.headers.get("x-acs-security-token"), now)
+        check_signature(request, authorization, key.secret.get_secret_value())
+        self._nonces.use(authorization.access_key_id, request.headers["x-acs-signature-nonce"], now)
+
+    def _key(self, authorization: Authorization) -> AccessKey:
+        key = self._keys.get(authorization.access_key_id)
+        if key is None:
+            raise refusal("InvalidAccessKeyId.NotFound")
+        if key.status == "Inactive":
+            raise refusal("InvalidAccessKeyId.Inactive")
+        return key
+
+    def _check_token(self, key: AccessKey, token: str | None, now: datetime) -> None:
+        if key.security_token is None and token is None:
+            return
+        if token is None:
+            raise refusal("MissingSecurityToken")
+        if not _same(key.security_token, token):
+            # A guess: a token that some other key has is "mismatched", one that nobody has is "malformed".
+            somebody_has_it = any(_same(other.security_token, token) for other in self._keys.values())
+            raise refusal(f"InvalidSecurityToken.{'MismatchWithAccessKey' if somebody_has_it else 'Malformed'}")
+        if key.expiration is not None and now >= key.expiration:
+            raise refusal("InvalidSecurityToken.Expired")
+
+
+def check_present(request: SignedRequest) -> None:
+    """Refuse a request without one of the headers that a signature needs."""
+    for name in ("authorization", *REQUIRED_HEADERS):
+        if not request.headers.get(name):
+            raise CloudError(
+                "MissingParameter",
+                f'The input parameter "{name}" that is mandatory for processing this request is not supplied.',
+                http_status=400,
+            )
+
+
+def check_date(value: str, now: datetime) -> None:
+    """Refuse a date that is not exactly ``yyyy-MM-ddTHH:mm:ssZ``, or more than 15 minutes away from ``now``."""
+    if _DATE.fullmatch(value) is None:
+        raise refusal("InvalidTimeStamp.Format")
+    try:
+        date = datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise refusal("InvalidTimeStamp.Format") from None
+    if abs(now - date) > FRESHNESS:
+        raise refusal("InvalidTimeStamp.Expired")
+
+
+def _same(expected: SecretStr | None, token: str) -> bool:
+    if expected is None:
+        return False
+    return hmac.compare_digest(expected.get_secret_value().encode(), token.encode(errors="surrogateescape"))

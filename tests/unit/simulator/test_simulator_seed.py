@@ -1,0 +1,134 @@
+"""Seeds: what they may hold, and how their mistakes are reported."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tair_simulator.__main__ import main
+from tair_simulator.cloud import Cloud, utc_now
+from tair_simulator.mistakes import InputError
+from tair_simulator.seed import Seed, parse_seed, read_seed
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples/simulator/seed.yaml"
+
+
+def mistakes(text: str) -> list[str]:
+    """Return the lines that a bad seed is refused with."""
+    with pytest.raises(InputError) as caught:
+        parse_seed(text)
+    return caught.value.lines
+
+
+def test_the_example_can_be_read() -> None:
+    seed = read_seed(EXAMPLE)
+
+    assert list(seed.access_keys) == ["demoAccessKeyId"]
+    assert {name: (instance.region_id, instance.direct_connection) for name, instance in seed.instances.items()} == {
+        "r-bp1zxszhcgatnx0001": ("cn-hangzhou", True),
+        "r-bp1zxszhcgatnx0002": ("cn-hangzhou", False),
+        "r-bp1zxszhcgatnx0003": ("cn-hangzhou", True),
+        "r-bp1zxszhcgatnx0004": ("cn-hangzhou", False),
+        "r-2zexszhcgatnx0005": ("cn-beijing", True),
+    }
+
+
+def test_an_empty_file_is_an_empty_cloud() -> None:
+    assert parse_seed("") == Seed()
+    assert Cloud(parse_seed("# nothing\n"), utc_now).records() == []
+
+
+def test_a_temporary_key_has_a_token_and_an_end() -> None:
+    seed = parse_seed("accessKeys: {id: {secret: s, securityToken: t, expiration: 2026-01-02T03:04:05Z}}")
+
+    assert seed.access_keys["id"].expiration == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_every_mistake_has_a_line_with_its_path_and_what_is_allowed() -> None:
+    text = """
+        accessKeys:
+          a: {sekret: hunter2, secret: ''}
+          b: hunter2
+        instances:
+          r-1: {regionId: 7, endpoint: {port: 1}}
+          R_2: {}
+          r-3: {regionId: cn-x, directConnection: false, endpoint: {}, timing: {lagSeconds: -1}}
+          r-4: {regionId: cn-x, tags: {n: 1}, refusals: {allocateExisting: No}, engineVersion: 5.0}
+        more: 1
+    """
+
+    assert mistakes(text) == [
+        "accessKeys.a.secret: Value should have at least 1 item after validation, not 0",
+        "accessKeys.a.sekret: unknown field; allowed here: expiration, secret, securityToken, status",
+        "accessKeys.b: must be a mapping with the fields expiration, secret, securityToken, status",
+        "instances.r-1.regionId: must be text; put it in quotes",
+        "instances.r-1.endpoint.port: Input should be greater than or equal to 1024",
+        "instances.R_2: String should match pattern '^[a-z][a-z0-9-]{0,62}$'",
+        "instances.R_2.regionId: is required",
+        "instances.r-3.endpoint: needs directConnection: true",
+        "instances.r-3.timing.lagSeconds: Input should be greater than or equal to 0",
+        "instances.r-4.engineVersion: must be text; put it in quotes",
+        "instances.r-4.tags.n: must be text; put it in quotes",
+        "instances.r-4.refusals.allocateExisting: Input should be 'NetTypeExists' or 'DirectConnectionAlreadyExists'",
+        "more: unknown field; allowed here: accessKeys, instances",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("- 1", "(top level): must be a mapping with the fields accessKeys, instances"),
+        ("a: 1\na: 2", "line 2, column 1: not a usable key; perhaps it occurs twice in one mapping"),
+        ("!!map secret", "line 1, column 1: not a usable key; perhaps it occurs twice in one mapping"),
+        ("a: [1\nsecret: *secret", "line 2, column 7: not valid YAML"),
+        ("a: 2026-13-45", "somewhere in the file: not valid YAML"),
+        ("a: \0", "somewhere in the file: not valid YAML"),
+    ],
+)
+def test_what_is_not_yaml_is_placed_but_never_repeated(text: str, line: str) -> None:
+    assert mistakes(text) == [line]
+
+
+def test_fields_of_keys_that_are_no_text_are_reported_too() -> None:
+    assert mistakes("instances: {[1]: {regionId: cn-x}}")
+
+
+def test_a_file_that_is_not_there_or_not_text_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff")
+
+    with pytest.raises(InputError, match="missing: cannot be read: No such file or directory"):
+        read_seed(tmp_path / "missing")
+    with pytest.raises(InputError, match="binary: cannot be read: it is not UTF-8 text"):
+        read_seed(tmp_path / "binary")
+
+
+def test_a_bad_seed_ends_the_command_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "seed.yaml").write_text("accessKeys: {id: hunter2}\nmore: hunter2\n")
+
+    status = main(["--seed", str(tmp_path / "seed.yaml")])
+
+    output = capsys.readouterr()
+    assert (status, output.out) == (2, "")
+    assert output.err.splitlines() == [
+        "accessKeys.id: must be a mapping with the fields expiration, secret, securityToken, status",
+        "more: unknown field; allowed here: accessKeys, instances",
+    ]
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http", "²"])
+def test_a_bad_port_ends_the_command_with_2(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([f"--port={port}"])
+
+    assert "must be a whole number from 0 to 65535" in capsys.readouterr().err
+
+
+def test_help_explains_every_flag_and_warns_about_the_control_api(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert "address to listen on" in text
+    assert "port to listen on" in text
+    assert "YAML file" in text
+    assert "trusted test environments only" in text
