@@ -1,0 +1,29 @@
+"""One control plane for all tests of a session: starting it takes longer than most of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.controlplane import BinariesError, ControlPlane, find_binaries
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the binaries before the first test: it may take minutes, and its progress should be seen."""
+    here = Path(__file__).parent
+    if session.config.option.collectonly or not any(here in item.path.parents for item in session.items):
+        return
+    capture: Any = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            find_binaries()
+        except BinariesError as error:
+            pytest.exit(str(error), returncode=1)
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """Start etcd and kube-apiserver once; a test uses a Namespace of its own."""
+    with ControlPlane() as plane:
+        yield plane

@@ -1,0 +1,12 @@
+"""A real Kubernetes API server on this machine, without containers.
+
+Tests, the demo and benchmarks start it with ``ControlPlane``; a person starts it
+with ``python -m tests.controlplane``. It is etcd and kube-apiserver alone: there is
+no controller manager, so a deleted Namespace stays ``Terminating``, owner references
+collect nothing, and a Namespace has no ``default`` ServiceAccount until one is made.
+"""
+
+from tests.controlplane.binaries import Binaries, BinariesError, find_binaries
+from tests.controlplane.controlplane import ControlPlane, ControlPlaneError, KubectlError
+
+__all__ = ["Binaries", "BinariesError", "ControlPlane", "ControlPlaneError", "KubectlError", "find_binaries"]

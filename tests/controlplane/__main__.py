@@ -1,0 +1,35 @@
+"""``python -m tests.controlplane``: an API server to try things on, until Ctrl-C."""
+
+import argparse
+import signal
+import sys
+import time
+
+from tests.controlplane.binaries import BinariesError
+from tests.controlplane.controlplane import ControlPlane, ControlPlaneError
+
+
+def main() -> int:
+    """Start the control plane, say how to reach it, and wait."""
+    parser = argparse.ArgumentParser(prog="python -m tests.controlplane", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the folder with logs and data in place at the end")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    try:
+        with ControlPlane(keep=arguments.keep) as plane:
+            seconds = time.monotonic() - started
+            print(f"kube-apiserver is ready at {plane.server} after {seconds:.1f} s; Ctrl-C ends it.")
+            print(f"Logs and data: {plane.folder}")
+            print(f"alias kubectl={plane.kubectl_program}")
+            print(f"export KUBECONFIG={plane.kubeconfig}", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        return 0
+    except (BinariesError, ControlPlaneError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,323 @@
+"""One etcd and one kube-apiserver in a temporary folder, as a context manager.
+
+``with ControlPlane() as plane:`` takes two to four seconds. Everything listens on the
+loopback address or on unix sockets, everything is deleted at the end, and the
+processes die with the one that started them. Programs under test should not use
+``plane.kubeconfig``, which may do everything, but ``plane.kubeconfig_for(…)``, which
+may do what the RBAC of that ServiceAccount allows.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+from tests.controlplane.binaries import Binaries, find_binaries
+from tests.controlplane.certificates import Certificates, write_certificates
+from tests.controlplane.processes import end_process, start_process
+
+_READY_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.1
+_PORT_ATTEMPTS: Final = 3
+_LINES_SHOWN: Final = 20
+# A unix socket's path may have 108 bytes, and macOS has long names for temporary folders.
+_LONGEST_TEMPORARY_FOLDER: Final = 60
+
+
+class ControlPlaneError(Exception):
+    """The control plane does not run; the message has the end of the log that says why."""
+
+
+class KubectlError(Exception):
+    """kubectl failed; `stderr` is what it said."""
+
+    def __init__(self, command: str, returncode: int, stderr: str) -> None:
+        super().__init__(f"{command} ended with {returncode}: {stderr.strip()}")
+        self.returncode = returncode
+        self.stderr = stderr
+
+
+class ControlPlane:
+    """A Kubernetes API of one's own, from ``start`` to ``stop``.
+
+    `folder` holds the logs (``etcd.log``, ``kube-apiserver.log``), the data and the kubeconfigs; `keep` leaves it in
+    place afterwards.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self._keep = keep
+        self._binaries: Binaries
+        self._certificates: Certificates
+        self._token = secrets.token_urlsafe(32)
+        self._port = 0
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._former_handler: Any = None
+        self.folder: Path
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start both processes and return once the API server is ready; raises `ControlPlaneError`."""
+        self._binaries = find_binaries()
+        self.folder = _make_folder()
+        try:
+            self._end_in_order_on_sigterm()
+            self._certificates = write_certificates(self.folder)
+            _write_private(self.folder / "tokens.csv", f'{self._token},admin,admin,"system:masters"\n')
+            self._start_etcd()
+            self.start_api_server()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Kill the processes and delete the folder; does nothing the second time."""
+        # In this order, or the API server fills its log with complaints.
+        for name in ("kube-apiserver", "etcd"):
+            if process := self._processes.pop(name, None):
+                end_process(process)
+        if self._former_handler is not None:
+            signal.signal(signal.SIGTERM, self._former_handler)
+            self._former_handler = None
+        if not self._keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start_api_server(self) -> None:
+        """Start the API server, on the port it had before if there was one, and wait until it is ready."""
+        for attempt in range(_PORT_ATTEMPTS):
+            port = self._port or _free_port()
+            self._launch("kube-apiserver", *self._api_server_command(port))
+            try:
+                self._wait_until_ready(port)
+            except ControlPlaneError as error:
+                self.stop_api_server()
+                # Between asking for a free port and using it, somebody else may have taken it.
+                if "address already in use" not in str(error) or attempt == _PORT_ATTEMPTS - 1:
+                    raise
+                continue
+            self._port = port
+            self._write_kubeconfig(self.kubeconfig, "admin", self._token)
+            return
+
+    def stop_api_server(self) -> None:
+        """Kill the API server, as an outage does; its data stays for `start_api_server`."""
+        if process := self._processes.pop("kube-apiserver", None):
+            end_process(process)
+
+    # --- what its users need ------------------------------------------------------------------------------------------
+
+    @property
+    def server(self) -> str:
+        """The URL of the API server."""
+        return f"https://127.0.0.1:{self._port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate to verify the API server with."""
+        return self._certificates.ca
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig of an administrator (group system:masters)."""
+        return self.folder / "admin.kubeconfig"
+
+    @property
+    def kubectl_program(self) -> Path:
+        """The kubectl of the same version."""
+        return self._binaries.kubectl
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids by program name."""
+        return {name: process.pid for name, process in self._processes.items()}
+
+    def kubectl(self, *arguments: str | Path, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
+        """Run kubectl, as the administrator unless told otherwise, and return its output; raises `KubectlError`."""
+        options = ("--kubeconfig", kubeconfig or self.kubeconfig, "--cache-dir", self.folder / "kubectl-cache")
+        result = subprocess.run(
+            [self._binaries.kubectl, *options, *arguments],
+            input=stdin or "",
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            timeout=120,
+            env={**os.environ, "KUBERC": "off"},
+        )
+        if result.returncode != 0:
+            raise KubectlError(" ".join(["kubectl", *map(str, arguments)]), result.returncode, result.stderr)
+        return result.stdout
+
+    def kubectl_json(self, *arguments: str | Path, stdin: str | None = None, kubeconfig: Path | None = None) -> Any:  # noqa: ANN401
+        """Run kubectl with ``-o json`` and return what it printed, parsed."""
+        return json.loads(self.kubectl(*arguments, "-o", "json", stdin=stdin, kubeconfig=kubeconfig))
+
+    def apply(self, manifest: Path | str) -> str:
+        """Apply a file, a folder, a kustomization or manifests as text, server-side."""
+        apply = ("apply", "--server-side", "--force-conflicts")
+        if isinstance(manifest, str):
+            return self.kubectl(*apply, "-f", "-", stdin=manifest)
+        return self.kubectl(*apply, "-k" if (manifest / "kustomization.yaml").exists() else "-f", manifest)
+
+    def wait_established(self, crd: str, *, seconds: float = 30) -> None:
+        """Wait until the resources of a CustomResourceDefinition, named ``plural.group``, can be read."""
+        self.kubectl("wait", "--for=condition=Established", f"crd/{crd}", f"--timeout={seconds:.0f}s")
+        deadline = time.monotonic() + seconds
+        while True:  # the condition comes a moment before the server answers
+            try:
+                self.kubectl("get", crd, "--all-namespaces")
+            except KubectlError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+            else:
+                return
+
+    def kubeconfig_for(self, service_account: str, namespace: str, *, duration: str = "1h") -> Path:
+        """Write a kubeconfig with a token of that ServiceAccount, which must exist, and return its path."""
+        token = self.kubectl("create", "token", service_account, "--namespace", namespace, "--duration", duration)
+        path = self.folder / f"{namespace}.{service_account}.kubeconfig"
+        self._write_kubeconfig(path, service_account, token.strip(), namespace)
+        return path
+
+    # --- how it is done -----------------------------------------------------------------------------------------------
+
+    def _start_etcd(self) -> None:
+        client, peer = f"unix://{self._etcd_socket}", f"unix://{self.folder / 'peer.sock'}"
+        self._launch(
+            "etcd",
+            self._binaries.etcd,
+            f"--data-dir={self.folder / 'etcd'}",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+        )
+
+    def _api_server_command(self, port: int) -> list[str | Path]:
+        files = self._certificates
+        return [
+            self._binaries.kube_apiserver,
+            f"--etcd-servers=unix://{self._etcd_socket}",
+            f"--secure-port={port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--cert-dir={self.folder / 'certificates'}",
+            f"--tls-cert-file={files.certificate}",
+            f"--tls-private-key-file={files.key}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={files.service_account_key}",
+            f"--service-account-signing-key-file={files.service_account_key}",
+            f"--token-auth-file={self.folder / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            "--service-cluster-ip-range=10.0.0.0/24",
+            "--endpoint-reconciler-type=none",
+            "--profiling=false",
+            # As on every cluster, so that Pod Security Standards are what refuses a privileged Pod.
+            "--allow-privileged=true",
+        ]
+
+    @property
+    def _etcd_socket(self) -> Path:
+        return self.folder / "etcd.sock"
+
+    def _launch(self, name: str, *command: str | Path) -> None:
+        with self._log(name).open("wb") as log:
+            self._processes[name] = start_process(command, cwd=self.folder, stdout=log, stderr=log)
+
+    def _wait_until_ready(self, port: int) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        answer = "no answer"
+        while time.monotonic() < deadline:
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise ControlPlaneError(f"{name} ended with {process.returncode}.\n{self._tail(name)}")
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answer = self._ask_readyz(port)
+                if answer == "ok":
+                    return
+            time.sleep(_POLL_SECONDS)
+        raise ControlPlaneError(
+            f"kube-apiserver was not ready after {_READY_SECONDS:.0f} s; /readyz says:\n{answer}\n"
+            f"{self._tail('etcd')}\n{self._tail('kube-apiserver')}"
+        )
+
+    def _ask_readyz(self, port: int) -> str:
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+        with contextlib.closing(connection):
+            connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {self._token}"})
+            return connection.getresponse().read().decode()
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _tail(self, name: str) -> str:
+        lines = self._log(name).read_text(errors="replace").splitlines()[-_LINES_SHOWN:]
+        return f"The end of {name}.log:\n" + "\n".join(f"    {line}" for line in lines)
+
+    def _write_kubeconfig(self, path: Path, user: str, token: str, namespace: str = "default") -> None:
+        cluster = {"server": self.server, "certificate-authority": str(self.ca_file)}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "local", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": token}}],
+            "contexts": [{"name": user, "context": {"cluster": "local", "user": user, "namespace": namespace}}],
+            "current-context": user,
+        }
+        _write_private(path, json.dumps(config, indent=2) + "\n")  # JSON is YAML
+
+    def _end_in_order_on_sigterm(self) -> None:
+        """Let SIGTERM end this process as Ctrl-C does, so that the folder is deleted, unless somebody handles it."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            self._former_handler = signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _make_folder() -> Path:
+    parent = tempfile.gettempdir()
+    if len(parent) > _LONGEST_TEMPORARY_FOLDER and sys.platform != "win32":
+        parent = "/tmp"
+    return Path(tempfile.mkdtemp(prefix="tair-control-plane-", dir=parent))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
