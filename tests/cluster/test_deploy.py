@@ -1,0 +1,193 @@
+"""The kustomize base on a real API server: it applies, and the operator may do what it needs and no more."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.controlplane import ControlPlane, KubectlError
+
+BASE = Path(__file__).parents[2] / "deploy" / "kustomize" / "base"
+NAMESPACE = "tair-system"
+OPERATOR = "tair-operator"
+RESOURCE = {
+    "apiVersion": "tair.alibabacloud.com/v1alpha1",
+    "kind": "TairInstance",
+    "metadata": {"name": "reported", "namespace": NAMESPACE},
+    "spec": {"instanceId": "r-bp1zxszhcgatnx0001", "regionId": "cn-hangzhou"},
+}
+
+MAY = [
+    ("get", "tairinstances", ""),
+    ("list", "tairinstances", ""),
+    ("watch", "tairinstances", ""),
+    ("get", "tairinstances", "status"),
+    ("patch", "tairinstances", "status"),
+    ("list", "customresourcedefinitions", ""),
+    ("watch", "customresourcedefinitions", ""),
+]
+MAY_NOT = [
+    ("create", "tairinstances", ""),
+    ("update", "tairinstances", ""),
+    ("patch", "tairinstances", ""),
+    ("delete", "tairinstances", ""),
+    ("deletecollection", "tairinstances", ""),
+    ("update", "tairinstances", "status"),
+    ("update", "tairinstances", "finalizers"),
+    ("get", "customresourcedefinitions", ""),
+    ("patch", "customresourcedefinitions", ""),
+    ("get", "secrets", ""),
+    ("list", "secrets", ""),
+    ("get", "configmaps", ""),
+    ("create", "configmaps", ""),
+    ("create", "pods", ""),
+    ("create", "pods", "exec"),
+    ("create", "serviceaccounts", "token"),
+    ("impersonate", "serviceaccounts", ""),
+    ("list", "namespaces", ""),
+    ("create", "events", ""),
+    ("patch", "deployments.apps", ""),
+    ("bind", "clusterroles.rbac.authorization.k8s.io", ""),
+    ("escalate", "clusterroles.rbac.authorization.k8s.io", ""),
+]
+
+
+@pytest.fixture(scope="module")
+def plane(control_plane: ControlPlane) -> ControlPlane:
+    """Have the base applied, as a user would."""
+    apply(control_plane)
+    control_plane.wait_established("tairinstances.tair.alibabacloud.com")
+    return control_plane
+
+
+@pytest.fixture(scope="module")
+def operator(plane: ControlPlane) -> Path:
+    """Be the operator: a kubeconfig with a token of its ServiceAccount."""
+    return plane.kubeconfig_for(OPERATOR, NAMESPACE)
+
+
+@pytest.fixture(scope="module")
+def manifests(control_plane: ControlPlane) -> list[dict[str, Any]]:
+    """Parse what kustomize makes of the base."""
+    return list(yaml.safe_load_all(control_plane.kubectl("kustomize", BASE)))
+
+
+def test_applying_it_again_changes_nothing(plane: ControlPlane) -> None:
+    lines = apply(plane).splitlines()
+
+    assert [line for line in lines if not line.endswith(" unchanged")] == []
+    assert len(lines) == 8
+
+
+def test_has_no_field_that_the_api_server_does_not_know(plane: ControlPlane) -> None:
+    """A warning counts as an error here: the Namespace warns of a pod that is not restricted."""
+    plane.kubectl(
+        "--warnings-as-errors", "apply", "-k", BASE, "--server-side", "--force-conflicts", "--dry-run=server",
+        "--validate=strict",
+    )  # fmt: skip
+
+
+def test_its_pod_is_admitted_as_restricted(plane: ControlPlane, manifests: list[dict[str, Any]]) -> None:
+    plane.kubectl("--warnings-as-errors", "create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod(manifests)))
+
+
+def test_the_namespace_refuses_a_pod_that_is_not_restricted(
+    plane: ControlPlane, manifests: list[dict[str, Any]]
+) -> None:
+    """Or the test above would prove nothing."""
+    lax = pod(manifests)
+    del lax["spec"]["containers"][0]["securityContext"]
+
+    with pytest.raises(KubectlError, match='violates PodSecurity "restricted:latest"'):
+        plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(lax))
+
+
+@pytest.mark.parametrize(("verb", "resource", "subresource"), MAY)
+def test_operator_may(plane: ControlPlane, operator: Path, verb: str, resource: str, subresource: str) -> None:
+    assert may(plane, operator, verb, resource, subresource) is True
+
+
+@pytest.mark.parametrize(("verb", "resource", "subresource"), MAY_NOT)
+def test_operator_may_not(plane: ControlPlane, operator: Path, verb: str, resource: str, subresource: str) -> None:
+    assert may(plane, operator, verb, resource, subresource) is False
+
+
+def test_operator_reports_but_changes_no_wish(plane: ControlPlane, operator: Path) -> None:
+    plane.kubectl("create", "-f", "-", stdin=json.dumps(RESOURCE))
+    patch = ("patch", "tair", "reported", "--namespace", NAMESPACE, "--type=json", "-p")
+    ready = '[{"op": "test", "path": "/status/observedGeneration", "value": -1},'
+    ready += '{"op": "replace", "path": "/status/observedGeneration", "value": 1}]'
+    wish = '[{"op": "add", "path": "/spec/directConnection", "value": false}]'
+
+    plane.kubectl(*patch, ready, "--subresource=status", kubeconfig=operator)
+    with pytest.raises(KubectlError, match="forbidden"):
+        plane.kubectl(*patch, wish, kubeconfig=operator)
+    stored = plane.kubectl_json("get", "tair", "reported", "--namespace", NAMESPACE, kubeconfig=operator)
+    plane.kubectl("delete", "tair", "reported", "--namespace", NAMESPACE)
+
+    assert stored["status"]["observedGeneration"] == 1
+    assert stored["spec"] == RESOURCE["spec"]
+
+
+def test_only_the_pod_gets_the_token(manifests: list[dict[str, Any]]) -> None:
+    assert named(manifests, "ServiceAccount", OPERATOR)["automountServiceAccountToken"] is False
+    assert pod(manifests)["spec"]["automountServiceAccountToken"] is True
+
+
+def test_settings_name_folders_that_are_mounted(manifests: list[dict[str, Any]]) -> None:
+    container = pod(manifests)["spec"]["containers"][0]
+    settings = {variable["name"]: variable["value"] for variable in container["env"]}
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    access = named(manifests, "ConfigMap", "tair-operator-access")
+
+    assert settings == {
+        "TAIR_OPERATOR_ACCESS_FILE": f"{mounts['access']['mountPath']}/{next(iter(access['data']))}",
+        "TAIR_OPERATOR_CREDENTIALS_DIRECTORY": mounts["credentials"]["mountPath"],
+    }
+    # A single file would keep the content that it had when the pod started.
+    assert [mount for mount in mounts.values() if "subPath" in mount] == []
+
+
+def test_permits_nothing_until_somebody_says_so(manifests: list[dict[str, Any]]) -> None:
+    access = named(manifests, "ConfigMap", "tair-operator-access")
+
+    assert yaml.safe_load(access["data"]["access.yaml"]) == {"rules": []}
+
+
+def test_never_runs_two_operators(manifests: list[dict[str, Any]]) -> None:
+    spec = named(manifests, "Deployment", OPERATOR)["spec"]
+
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+
+
+def apply(plane: ControlPlane) -> str:
+    return plane.kubectl("apply", "-f", "-", stdin=plane.kubectl("kustomize", BASE))
+
+
+def named(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    [manifest] = [each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name]
+    return manifest
+
+
+def pod(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the pod that the Deployment would create; there is no controller here that does."""
+    template = json.loads(json.dumps(named(manifests, "Deployment", OPERATOR)["spec"]["template"]))
+    metadata = {**template["metadata"], "name": "dry-run", "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+def may(plane: ControlPlane, kubeconfig: Path, verb: str, resource: str, subresource: str) -> bool:
+    """Ask the API server about all namespaces at once."""
+    question = ["auth", "can-i", verb, resource, "--all-namespaces"]
+    if subresource:
+        question += ["--subresource", subresource]
+    try:
+        return plane.kubectl(*question, kubeconfig=kubeconfig).strip() == "yes"
+    except KubectlError as answer:
+        # can-i ends with 1 for "no"; anything it has to complain about would go to stderr.
+        if answer.returncode == 1 and "error" not in answer.stderr.lower():
+            return False
+        raise

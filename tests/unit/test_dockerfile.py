@@ -1,0 +1,82 @@
+"""The few facts about the image that must not get lost, read from the Dockerfile as instructions."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+
+class Instruction(NamedTuple):
+    """One instruction: its name in capitals, and the rest with the lines joined."""
+
+    name: str
+    rest: str
+
+
+def test_the_second_stage_is_the_image() -> None:
+    assert [stage[0].rest for stage in stages()] == ["${PYTHON_IMAGE} AS builder", "${PYTHON_IMAGE}"]
+
+
+def test_runs_as_a_number_that_is_not_root() -> None:
+    """With runAsNonRoot, kubelet refuses a user that is a name, since it cannot tell who that is."""
+    user, group = only("USER", stages()[-1]).split(":")
+
+    assert int(user) > 0
+    assert int(group) > 0
+
+
+def test_starts_without_a_shell_and_without_the_working_folder_on_the_path() -> None:
+    last = stages()[-1]
+
+    assert json.loads(only("ENTRYPOINT", last)) == ["python", "-P", "-m", "tair_operator"]
+    assert [instruction.name for instruction in last if instruction.name in {"RUN", "CMD", "SHELL"}] == []
+
+
+def test_installs_only_wheels_whose_hash_is_pinned() -> None:
+    installs = [words for words in runs(stages()[0]) if "install" in words]
+
+    requirements, ours = installs
+    assert {"--require-hashes", "--only-binary", ":all:", "/build/runtime.txt"} <= set(requirements)
+    assert {"--no-deps", "--no-index"} <= set(ours)
+
+
+def test_takes_nothing_from_the_folder_but_the_wheel_and_the_pins() -> None:
+    sources = [
+        instruction.rest.split()[:-1]
+        for stage in stages()
+        for instruction in stage
+        if instruction.name in {"COPY", "ADD"} and not instruction.rest.startswith("--from=")
+    ]
+    allowed = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+
+    assert sources == [["requirements/runtime.txt"], ["dist/tair_operator-*.whl"]]
+    assert allowed == ["*", "!requirements/runtime.txt", "!dist/tair_operator-*.whl"]
+
+
+def stages() -> list[list[Instruction]]:
+    """Split the Dockerfile at each FROM; what is before the first is left out."""
+    found: list[list[Instruction]] = []
+    for instruction in instructions():
+        if instruction.name == "FROM":
+            found.append([])
+        if found:
+            found[-1].append(instruction)
+    return found
+
+
+def instructions() -> list[Instruction]:
+    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    pairs = [line.split(maxsplit=1) for line in joined.splitlines() if line.strip()]
+    return [Instruction(name.upper(), " ".join(rest.split())) for name, rest in pairs]
+
+
+def only(name: str, stage: list[Instruction]) -> str:
+    [rest] = [instruction.rest for instruction in stage if instruction.name == name]
+    return rest
+
+
+def runs(stage: list[Instruction]) -> list[list[str]]:
+    return [shlex.split(instruction.rest) for instruction in stage if instruction.name == "RUN"]
