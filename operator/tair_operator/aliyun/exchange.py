@@ -1,0 +1,269 @@
+"""One call of the API: sign it, send it once, judge the answer.
+
+Everything that can become of a call is either a ``Reply``, which is a 2xx
+answer without an error in it, or a ``CloudError`` that says whether the call
+was sent, whether it may have taken effect, and what to do next.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version
+
+import aiohttp
+
+from tair_operator.aliyun import errors, signing
+from tair_operator.aliyun.credentials import Credentials
+from tair_operator.aliyun.endpoints import Endpoint, endpoint_of
+from tair_operator.aliyun.limiter import PAUSE_MAX
+from tair_operator.aliyun.redaction import redact
+from tair_operator.aliyun.replies import Fields, UnreadableError, failure_in, parse
+from tair_operator.aliyun.wire import KEEP_ALIVE, Limits, RawReply, WireError, post
+from tair_operator.models import Action
+from tair_operator.ports import Clock, CloudError
+
+logger = logging.getLogger(__name__)
+
+API_VERSION = "2015-01-01"
+
+# A connection that has been idle for longer may be closed at any moment.
+_WARM_SECONDS = KEEP_ALIVE.total_seconds() / 2
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+# In milliseconds. Source: alibabacloud-tea-openapi 0.4.6, which reads it from every reply of 400 and above.
+_RETRY_AFTER = "x-acs-retry-after"
+_OK, _REDIRECT, _REFUSAL = 200, 300, 400
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A 2xx answer without an error in it. ``sent_at`` is the time just before the request was sent."""
+
+    sent_at: datetime
+    http_status: int
+    request_id: str | None
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What to ask of which region, on whose account."""
+
+    action: str
+    parameters: Mapping[str, str]
+    region_id: str
+    credentials: Credentials
+
+    @property
+    def is_mutating(self) -> bool:
+        """Whether the call changes the instance."""
+        return self.action in set(Action)
+
+
+class Exchange:
+    """Sends calls through one session. ``new_nonce`` returns a word that is never the same twice."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        new_nonce: Callable[[], str],
+        *,
+        endpoint: str | None,
+        vpc: bool,
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._new_nonce = new_nonce
+        self._override = endpoint
+        self._vpc = vpc
+        self._user_agent = f"tair-operator/{version('tair-operator')}"
+        self._warm_until: dict[Endpoint, float] = {}
+
+    def is_warm(self, region_id: str) -> bool:
+        """Whether a connection to the region's host was in use a moment ago, so that the pool most likely has it."""
+        return self._clock.monotonic() < self._warm_until.get(self._endpoint(region_id), 0.0)
+
+    async def send(self, call: Call, limits: Limits) -> Reply:
+        """Send the call once. Nothing is waited for before the request itself.
+
+        Raises:
+            CloudError: it was refused, failed, or got no usable answer.
+
+        """
+        endpoint = self._endpoint(call.region_id)
+        started, sent_at = self._clock.monotonic(), self._clock.now()
+        query = signing.canonical_query(call.parameters)
+        headers = self._headers(call, endpoint, query, sent_at)
+        code, status, request_id = "Cancelled", None, None
+        try:
+            raw = await post(self._session, f"{endpoint}/?{query}", headers, limits)
+            self._note_connection(endpoint, raw)
+            reply = _judge(call, raw, sent_at)
+            code, status, request_id = "OK", reply.http_status, reply.request_id
+        except WireError as error:
+            self._warm_until.pop(endpoint, None)
+            failure = _broken(call, endpoint, error)
+            code, status = failure.code, failure.http_status
+            raise failure from error
+        except CloudError as error:
+            code, status, request_id = error.code, error.http_status, error.request_id
+            raise
+        else:
+            return reply
+        finally:
+            facts = {
+                "action": call.action,
+                "host": endpoint.host,
+                "code": code,
+                "http_status": status,
+                "request_id": request_id,
+                "seconds": round(self._clock.monotonic() - started, 6),
+            }
+            logger.debug("%s at %s: %s", call.action, endpoint.host, code, extra=facts)
+
+    def _endpoint(self, region_id: str) -> Endpoint:
+        return endpoint_of(region_id, vpc=self._vpc, override=self._override)
+
+    def _headers(self, call: Call, endpoint: Endpoint, query: str, timestamp: datetime) -> dict[str, str]:
+        headers = signing.common_headers(
+            host=endpoint.host,
+            action=call.action,
+            version=API_VERSION,
+            timestamp=timestamp,
+            nonce=self._new_nonce(),
+        )
+        if call.credentials.security_token is not None:
+            headers |= signing.token_headers(call.credentials.access_key_id, call.credentials.security_token)
+        request = signing.canonical_request("POST", "/", query, headers, signing.EMPTY_BODY_HASH)
+        signature = signing.signature(call.credentials.access_key_secret, signing.string_to_sign(request))
+        return headers | {
+            "authorization": signing.authorization(
+                call.credentials.access_key_id, signing.signed_headers(headers), signature
+            ),
+            # Not signed: a proxy on the way may rewrite these, and they change nothing about the call.
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": self._user_agent,
+        }
+
+    def _note_connection(self, endpoint: Endpoint, raw: RawReply) -> None:
+        is_kept = raw.headers.get("connection", "").lower() != "close"
+        self._warm_until[endpoint] = self._clock.monotonic() + _WARM_SECONDS if is_kept else 0.0
+
+
+def unreadable(call: Call, error: UnreadableError, reply: Reply) -> CloudError:
+    """Return the error for a 2xx answer that cannot be what it should be."""
+    return _own(call, errors.UNREADABLE_ANSWER, str(error), http_status=reply.http_status, request_id=reply.request_id)
+
+
+def throttled(call: Call, left: timedelta) -> CloudError:
+    """Return the error for a call that is not sent, because the cloud asked for a pause."""
+    message = "the cloud asked for a pause, which is not over yet"
+    return _own(call, errors.PAUSED, message, sent=False, retry_after=left)
+
+
+def _judge(call: Call, raw: RawReply, sent_at: datetime) -> Reply:
+    request_id = _request_id(raw.headers.get("x-acs-request-id"))
+    if _REDIRECT <= raw.http_status < _REFUSAL:
+        message = f"HTTP status {raw.http_status} points elsewhere; check the endpoint setting"
+        raise _own(call, errors.REDIRECTED, message, http_status=raw.http_status, request_id=request_id)
+    try:
+        fields = parse(raw.body)
+    except UnreadableError as error:
+        message = f"{error} (HTTP status {raw.http_status})"
+        raise _own(
+            call,
+            errors.UNREADABLE_ANSWER,
+            message,
+            http_status=raw.http_status,
+            request_id=request_id,
+            retry_after=_retry_after(raw),
+        ) from None
+    in_body = _request_id(fields.text("RequestId"))
+    request_id = in_body or request_id
+    is_success = _OK <= raw.http_status < _REDIRECT
+    failure = failure_in(fields)
+    if failure is not None and _CODE.fullmatch(failure.code):
+        raise _refused(call, failure.code, failure.message, raw, request_id)
+    if failure is not None or not is_success:
+        message = f"an error without a usable code (HTTP status {raw.http_status})"
+    elif call.is_mutating and in_body is None:
+        message = "an acknowledgement without a RequestId"
+    else:
+        return Reply(sent_at, raw.http_status, request_id, fields)
+    raise _own(
+        call,
+        errors.UNREADABLE_ANSWER,
+        message,
+        http_status=raw.http_status,
+        request_id=request_id,
+        retry_after=_retry_after(raw),
+    )
+
+
+def _refused(call: Call, code: str, message: str, raw: RawReply, request_id: str | None) -> CloudError:
+    row = errors.classify(code, raw.http_status)
+    text = redact(message, call.credentials.secrets) or "the cloud gave no reason"
+    return CloudError(
+        action=call.action,
+        code=code,
+        message=f"{text} ({row.advice})" if row.advice else text,
+        error_class=row.error_class,
+        effect=row.effect,
+        reason=row.reason,
+        http_status=raw.http_status,
+        request_id=request_id,
+        retry_after=_retry_after(raw),
+    )
+
+
+def _broken(call: Call, endpoint: Endpoint, error: WireError) -> CloudError:
+    if not error.sent:
+        code = errors.CONNECTION_FAILED
+    elif error.http_status is None:
+        code = errors.NO_ANSWER
+    else:
+        code = errors.UNREADABLE_ANSWER
+    message = redact(f"{endpoint.host}: {error}", call.credentials.secrets)
+    return _own(call, code, message, sent=error.sent, http_status=error.http_status)
+
+
+def _own(
+    call: Call,
+    code: str,
+    message: str,
+    *,
+    sent: bool = True,
+    http_status: int | None = None,
+    request_id: str | None = None,
+    retry_after: timedelta | None = None,
+) -> CloudError:
+    row = errors.classify(code, http_status)
+    return CloudError(
+        action=call.action,
+        code=code,
+        message=message,
+        error_class=row.error_class,
+        effect=row.effect,
+        reason=row.reason,
+        http_status=http_status,
+        request_id=request_id,
+        sent=sent,
+        retry_after=retry_after,
+    )
+
+
+def _request_id(text: str | None) -> str | None:
+    return text if text is not None and _REQUEST_ID.fullmatch(text) else None
+
+
+def _retry_after(raw: RawReply) -> timedelta | None:
+    text = raw.headers.get(_RETRY_AFTER, "").strip()
+    if raw.http_status < _REFUSAL or not (text.isascii() and text.isdigit()):
+        return None
+    # The digits are counted first: Python refuses to read thousands of them.
+    milliseconds = int(text) if len(text) < 10 else PAUSE_MAX // timedelta(milliseconds=1)  # noqa: PLR2004 - 11 days
+    return min(timedelta(milliseconds=milliseconds), PAUSE_MAX) or None

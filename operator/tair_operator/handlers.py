@@ -1,0 +1,109 @@
+"""kopf, as runtime and informer: which events lead to a pass, and nothing else.
+
+The one handler only asks the queue for work and never fails, because kopf drops
+the errors of event handlers. kopf keeps no state on users' resources here: its
+storages do nothing, and it has no handler for which it would add a finalizer.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import kopf
+
+from tair_operator.models import ANNOTATION_RECONCILE, GROUP, PLURAL, VERSION
+from tair_operator.ports import Key
+from tair_operator.queue import Priority, WorkQueue
+
+
+def build_registry(queue: WorkQueue, connect: Callable[[], Awaitable[kopf.ConnectionInfo]]) -> kopf.OperatorRegistry:
+    """Return kopf's registry with the login and the one event handler.
+
+    ``connect`` says how to reach the API server; it is asked again when a token has expired or was refused.
+    """
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: object) -> kopf.ConnectionInfo:
+        return await connect()
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def enqueue(event: kopf.RawEvent, **_: object) -> None:
+        body = event["object"]
+        if needs_pass(event.get("type"), body):
+            metadata = body["metadata"]
+            queue.add(Key(metadata["namespace"], metadata["name"]), Priority.USER)
+
+    return registry
+
+
+def needs_pass(kind: str | None, body: Mapping[str, Any]) -> bool:
+    """Whether an event tells something that a pass has not answered: our own status writes do not.
+
+    A first sight (``kind`` None) needs none of its own: the operator's own LIST covers it.
+    """
+    metadata, status = body.get("metadata", {}), body.get("status", {})
+    if kind == "DELETED" or metadata.get("deletionTimestamp"):
+        return True
+    if metadata.get("generation") != status.get("observedGeneration"):
+        return True
+    token = metadata.get("annotations", {}).get(ANNOTATION_RECONCILE)
+    return token is not None and token != status.get("lastHandledReconcileAt")
+
+
+def build_settings() -> kopf.OperatorSettings:
+    """Return kopf's settings for an informer that writes nothing."""
+    settings = kopf.OperatorSettings()
+    # An unrelated peering object named "default" in the cluster would pause the operator.
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.persistence.finalizer = f"{GROUP}/kopf-unused"
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    settings.watching.reconnect_backoff = 1
+    settings.queueing.idle_timeout = 0.5
+    settings.queueing.exit_timeout = 0.5
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.networking.enforce_retry_after = True
+    settings.process.ultimate_exiting_timeout = 30
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    return settings
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """kopf compares nothing for us, so it has nothing to remember."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:
+        del body, extra_fields
+        return kopf.BodyEssence({})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        del body
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        del body, patch, essence
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """kopf retries nothing for us, so it has nothing to remember."""
+
+    def fetch(self, *, key: object, body: kopf.Body) -> None:
+        del key, body
+
+    def store(self, *, key: object, record: object, body: kopf.Body, patch: kopf.Patch) -> None:
+        del key, record, body, patch
+
+    def purge(self, *, key: object, body: kopf.Body, patch: kopf.Patch) -> None:
+        del key, body, patch
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        del body, patch, value
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence

@@ -1,0 +1,32 @@
+"""The operator's metrics, by the names that controller-runtime made known.
+
+Dashboards written for Go operators read them as they are. No request id,
+instance id or resource name is ever a label.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTROLLER = "tairinstance"
+
+registry = CollectorRegistry()
+
+reconciles = Counter(
+    "controller_runtime_reconcile_total",
+    "Passes by result: success, requeue, requeue_after or error",
+    ["controller", "result"],
+    registry=registry,
+)
+reconcile_seconds = Histogram(
+    "controller_runtime_reconcile_time_seconds",
+    "Length of a pass in seconds",
+    ["controller"],
+    registry=registry,
+)
+queue_depth = Gauge(
+    "workqueue_depth", "Resources that wait for a pass, delayed ones not counted", ["name"], registry=registry
+)
+
+
+def render() -> bytes:
+    """Return all metrics in the Prometheus text format."""
+    return generate_latest(registry)

@@ -1,0 +1,363 @@
+"""Every decision the operator makes, as one pure function.
+
+Two rules. Everything that affects what is called or reported is decided in this
+file; and nothing in this file performs I/O, waits, reads a clock or logs.
+
+``decide`` takes the resource, what a look at the cloud showed, and the time, and
+returns one ``Plan``: at most one call, the words that explain it, and when to
+look again. ``RULES`` is the specification: the rules are asked in that order and
+the first that has something to say decides. Releasing cuts clients off and
+allocating does not, so wherever the two differ, release is the careful one.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tair_operator.models import (
+    ANNOTATION_RECONCILE,
+    Action,
+    ConnectionState,
+    DriftPolicy,
+    Operation,
+    Outcome,
+    Reason,
+    TairInstance,
+)
+from tair_operator.ports import CloudError, ErrorClass, Observation
+from tair_operator.situation import ABSENT_BEFORE, NOTHING, UNSETTLED, Context, Policy, Presence, Situation, Verb
+from tair_operator.stance import (
+    Plan,
+    Stance,
+    backoff,
+    blocked,
+    busy,
+    doubt_about,
+    hindered,
+    keep_ready,
+    lasting,
+    not_allowed,
+    pause,
+    poll,
+    ready,
+    stall,
+    trouble,
+    wait,
+    waiting,
+)
+
+SECOND_LOOK = timedelta(seconds=5)
+"""Absence is believed after two looks this far apart."""
+REFUSAL_PAUSE = timedelta(seconds=5)
+"""A call that was refused is not repeated sooner."""
+BACKOFF_MAX = timedelta(minutes=10)
+NOT_SENT_PAUSE, NOT_SENT_PAUSE_MAX = timedelta(seconds=1), timedelta(minutes=1)
+UNSETTLED_RELEASES_MAX = 3
+
+
+def until_due(resource: TairInstance, policy: Policy, now: datetime) -> timedelta | None:
+    """Return the time until a resource that was just listed needs a pass; None when only an event will ask for one.
+
+    What is settled waits for its own resync instant, so that a restart costs nothing.
+    """
+    status = resource.status
+    operation = status.operation
+    conditions = {condition.type for condition in status.conditions if condition.status == "True"}
+    s = Situation(resource, None, Context(policy), now)
+    is_settled = (
+        status.observed_generation == resource.metadata.generation
+        and bool(conditions & {Stance.READY, Stance.SUSPENDED, Stance.STALLED})
+        and (operation is None or operation.outcome not in UNSETTLED)
+        and not s.is_requested
+    )
+    if not is_settled:
+        return NOTHING
+    return s.next_try() if Stance.STALLED in conditions else s.next_resync()
+
+
+def needs_look(resource: TairInstance, context: Context) -> bool:
+    """Whether the cloud may be asked about this resource at all."""
+    return not resource.spec.suspend and Verb.OBSERVE in context.grant.verbs
+
+
+def decide(resource: TairInstance, observed: Observation | CloudError | None, context: Context, now: datetime) -> Plan:
+    """Return the single next step for a resource.
+
+    ``observed`` is None exactly when ``needs_look`` said no. It must come from
+    requests sent after ``resource`` was read, so that it shows all that the
+    operation in its status had done by then.
+    """
+    s = Situation(resource, observed, context, now)
+    outcome = settled_outcome(s)
+    if outcome is not None and s.operation is not None:
+        s = _settled(s, s.operation, outcome)
+    plan = next(plan for rule in RULES if (plan := rule(s)) is not None)
+    return replace(plan, outcome=outcome)
+
+
+def owner_of(claims: Iterable[TairInstance]) -> TairInstance | None:
+    """Of the resources that claim one instance, return the oldest, by uid where two are equally old."""
+    alive = [claim for claim in claims if claim.metadata.deletion_timestamp is None]
+    return min(alive, key=lambda claim: (str(claim.metadata.creation_timestamp), claim.metadata.uid), default=None)
+
+
+def settled_outcome(s: Situation) -> Outcome | None:
+    """Say what has become of the operation, where its outcome is new.
+
+    Success is seen, never assumed. Absence of an effect is believed only after
+    the settling time, on an instance that is Normal: until then the cloud may
+    still be about to do what it was asked.
+    """
+    operation = s.in_doubt
+    if operation is None:
+        return None
+    if s.has_seen_instance and s.is_normal:
+        target = Presence.PRESENT if operation.action is Action.ALLOCATE else Presence.ABSENT
+        if s.presence is target:
+            return Outcome.SUCCEEDED
+        if s.presence is not Presence.UNKNOWN and s.seen_for(doubt_about(operation)) >= s.context.policy.settle:
+            return Outcome.FAILED
+    # Found at the beginning of a pass: whoever started it did not live to record the answer.
+    return Outcome.UNKNOWN if operation.outcome is Outcome.STARTED else None
+
+
+# --- The rules, in order --------------------------------------------------------------------------
+
+
+def suspended(s: Situation) -> Plan | None:
+    """A suspended resource is neither looked at nor called for."""
+    if not s.resource.spec.suspend:
+        return None
+    wanted = {True: ConnectionState.ALLOCATED, False: ConnectionState.RELEASED}
+    is_satisfied = s.in_doubt is None and (
+        s.last_state is wanted[s.wanted] if s.wanted is not None else s.last_state is not ConnectionState.UNKNOWN
+    )
+    return Plan(
+        Stance.SUSPENDED,
+        Reason.SUSPENDED,
+        "spec.suspend is true: nothing is looked at and nothing is called",
+        s.last_state,
+        ready="True" if is_satisfied else "False",
+    )
+
+
+def observing_not_allowed(s: Situation) -> Plan | None:
+    """The operator's credentials serve only what the access list names."""
+    return None if Verb.OBSERVE in s.context.grant.verbs else not_allowed(s, Verb.OBSERVE)
+
+
+def look_failed(s: Situation) -> Plan | None:
+    """One failed look changes nothing that was known; many do."""
+    if not isinstance(s.observed, CloudError):
+        return None
+    if s.in_doubt is not None:
+        return waiting(s, s.in_doubt)
+    return keep_ready(s, hindered(s, s.observed))
+
+
+def instance_missing(s: Situation) -> Plan | None:
+    """Without the instance in its region there is nothing to act on, and acting would hit another one."""
+    if s.has_seen_instance:
+        return None
+    message = (
+        f"{s.name} is not in {s.resource.spec.region_id}: DescribeInstances lists no such instance. "
+        "Check spec.instanceId and spec.regionId, and that the operator's account owns the instance"
+    )
+    return replace(trouble(s, Reason.INSTANCE_NOT_FOUND, message), state=ConnectionState.UNKNOWN)
+
+
+def operation_unsettled(s: Situation) -> Plan | None:
+    """An operation that has not settled blocks everything else, whatever the spec says."""
+    return None if s.in_doubt is None else waiting(s, s.in_doubt)
+
+
+def presence_unknown(s: Situation) -> Plan | None:
+    """Nothing succeeds, and nothing is withdrawn, on an answer that does not say."""
+    if s.presence is not Presence.UNKNOWN:
+        return None
+    fact = "presence unknown"
+    message = "DescribeDBInstanceNetInfo did not say whether there is a direct connection; looking again"
+    again = poll(s.seen_for(fact))
+    return keep_ready(s, wait(s, Reason.PENDING, message, fact=fact, requeue_after=again))
+
+
+def absence_unconfirmed(s: Situation) -> Plan | None:
+    """Absence that is not the end of our own release is believed after a second look."""
+    if s.presence is not Presence.ABSENT or s.last_state in ABSENT_BEFORE or s.has_just_released:
+        return None
+    if not s.is_normal:
+        return keep_ready(s, busy(s))
+    fact = "absent and Normal"
+    if s.seen_for(fact) >= SECOND_LOOK:
+        return None
+    message = "No direct connection is listed; a second look follows to be sure"
+    plan = wait(s, Reason.PENDING, message, fact=fact, requeue_after=SECOND_LOOK)
+    return keep_ready(s, replace(plan, state=s.last_state))
+
+
+def only_observing(s: Situation) -> Plan | None:
+    """Without spec.directConnection nothing is ever called."""
+    if s.wanted is not None:
+        return None
+    there = "is a direct connection" if s.presence is Presence.PRESENT else "is no direct connection"
+    message = f"There {there}; spec.directConnection is absent, so it is only observed"
+    return ready(s, Reason.OBSERVED, message)
+
+
+def wanted_value_seen(s: Situation) -> Plan | None:
+    """The wanted value is reached when it is seen on an instance that is Normal."""
+    if s.wanted is not (s.presence is Presence.PRESENT):
+        return None
+    reached = s.resource.status.reached
+    if not s.is_normal and (reached is None or reached.direct_connection is not s.wanted):
+        return busy(s)
+    if s.endpoint is not None:
+        address = s.endpoint.host if s.endpoint.port is None else f"{s.endpoint.host}:{s.endpoint.port}"
+        return replace(ready(s, Reason.ALLOCATED, f"The direct connection is {address}"), reached=True)
+    return replace(ready(s, Reason.RELEASED, "The direct connection is released"), reached=True)
+
+
+def drift_only_reported(s: Situation) -> Plan | None:
+    """A change that somebody else made is corrected only as far as spec.driftPolicy says."""
+    if not s.is_drift:
+        return None
+    policy = s.resource.spec.drift_policy or DriftPolicy.ALLOCATE_ONLY
+    needs_release = s.wanted is False
+    if policy is DriftPolicy.REPORT or (policy is DriftPolicy.ALLOCATE_ONLY and needs_release):
+        seen = "allocated" if needs_release else "released"
+        remedy = "Set spec.driftPolicy to Correct to change it back, or spec.directConnection to what is there"
+        message = f"Somebody else {seen} the direct connection, and driftPolicy {policy} only reports that. {remedy}"
+        return stall(s, Reason.DRIFT_DETECTED, message)
+    last = s.operation
+    if needs_release and last is not None and last.drift and last.outcome is Outcome.SUCCEEDED:
+        message = (
+            "Somebody else allocated the direct connection again after a release that corrected the same. "
+            "Find out who, then set spec.directConnection to true and back to false"
+        )
+        return stall(s, Reason.CONTESTED, message)
+    return None
+
+
+def acting_not_allowed(s: Situation) -> Plan | None:
+    """To be looked at is not to be changed."""
+    verb = Verb.ALLOCATE if s.wanted else Verb.RELEASE
+    return None if verb in s.context.grant.verbs else not_allowed(s, verb)
+
+
+def instance_not_eligible(s: Situation) -> Plan | None:
+    """Only classic cluster instances have a direct connection that can be allocated or released."""
+    computing, architecture = s.instance.computing_type, s.instance.architecture_type
+    if computing not in {None, "Machine"}:
+        fact = f"ComputingType is {computing}; only classic instances (Machine) can allocate or release one"
+    elif architecture not in {None, "cluster"}:
+        fact = f"ArchitectureType is {architecture}; only cluster instances can allocate or release one"
+    else:
+        return None
+    return stall(s, Reason.INSTANCE_NOT_ELIGIBLE, f"{s.name} is not eligible: {fact}")
+
+
+def instance_busy(s: Situation) -> Plan | None:
+    """Nothing is called while the instance is being changed."""
+    return None if s.is_normal else busy(s)
+
+
+def call_refused_before(s: Situation) -> Plan | None:
+    """A call that was refused is repeated when its cause may have gone, and not sooner."""
+    last = s.previous_attempt
+    if last is None or s.is_requested:
+        return None
+    if last.outcome is Outcome.NOT_SENT:
+        message = f"{last.action} was not sent: {lasting(last.message)}"
+        return pause(
+            s, last, Reason.CLOUD_UNREACHABLE, message, backoff(NOT_SENT_PAUSE, last.attempt, NOT_SENT_PAUSE_MAX)
+        )
+    if last.outcome is not Outcome.REJECTED or s.context.refusal is None:
+        return None
+    error_class, reason = s.context.refusal
+    message = f"{last.action} was refused with {last.code}: {lasting(last.message)}"
+    match error_class:
+        case ErrorClass.BUSY:
+            return pause(s, last, reason, message, backoff(REFUSAL_PAUSE, last.attempt, BACKOFF_MAX / 2))
+        case ErrorClass.TRANSIENT:
+            return pause(s, last, reason, message, backoff(REFUSAL_PAUSE, last.attempt, BACKOFF_MAX))
+        case ErrorClass.CONFIRM:
+            message = f"{last.action} was answered with {last.code}, but a look shows otherwise; looking again"
+            return pause(s, last, Reason.OUTCOME_UNKNOWN, message, s.context.policy.settle)
+        case ErrorClass.BLOCKED | ErrorClass.INVALID:
+            return blocked(s, last, reason, message)
+
+
+def releases_without_effect(s: Situation) -> Plan | None:
+    """After three releases that had no visible effect a person has to look."""
+    last = s.previous_attempt
+    if last is None or last.action is not Action.RELEASE or s.is_requested:
+        return None
+    failed = [
+        operation
+        for operation in s.resource.status.history
+        if operation.outcome is Outcome.FAILED and _is_same_attempt(operation, last) and operation.id != last.id
+    ]
+    count = len(failed) + (last.outcome is Outcome.FAILED)
+    if count < UNSETTLED_RELEASES_MAX:
+        return None
+    message = (
+        f"{count} calls of {last.action} had no visible effect. Look at the instance in the console, then set "
+        f"annotation {ANNOTATION_RECONCILE} to a new value to try again"
+    )
+    return stall(s, Reason.OUTCOME_UNKNOWN, message)
+
+
+def claimed_by_another(s: Situation) -> Plan | None:
+    """Of several resources that name one instance, the oldest acts and the others say so."""
+    if s.context.owner is None:
+        return None
+    message = (
+        f"The older TairInstance {s.context.owner} manages {s.name} already. Delete one of the two; "
+        "until then this one calls nothing"
+    )
+    return trouble(s, Reason.INSTANCE_ALREADY_MANAGED, message)
+
+
+def call_not_prepared(s: Situation) -> Plan | None:
+    """A call that could not be prepared is not announced."""
+    return None if s.context.obstacle is None else hindered(s, s.context.obstacle)
+
+
+def act(s: Situation) -> Plan:
+    """Make the one call that closes the difference."""
+    if s.wanted:
+        plan = wait(s, Reason.ALLOCATING, f"Allocating the direct connection of {s.name}")
+        return replace(plan, action=Action.ALLOCATE, state=ConnectionState.ALLOCATING, corrects_drift=s.is_drift)
+    plan = wait(s, Reason.RELEASING, f"Releasing the direct connection of {s.name}")
+    return replace(plan, action=Action.RELEASE, state=ConnectionState.RELEASING, corrects_drift=s.is_drift)
+
+
+RULES: tuple[Callable[[Situation], Plan | None], ...] = (
+    suspended,
+    observing_not_allowed,
+    look_failed,
+    instance_missing,
+    operation_unsettled,
+    presence_unknown,
+    absence_unconfirmed,
+    only_observing,
+    wanted_value_seen,
+    drift_only_reported,
+    acting_not_allowed,
+    instance_not_eligible,
+    instance_busy,
+    call_refused_before,
+    releases_without_effect,
+    claimed_by_another,
+    call_not_prepared,
+    act,
+)
+
+
+def _settled(s: Situation, operation: Operation, outcome: Outcome) -> Situation:
+    status = s.resource.status.model_copy(update={"operation": operation.model_copy(update={"outcome": outcome})})
+    return replace(s, resource=s.resource.model_copy(update={"status": status}))
+
+
+def _is_same_attempt(one: Operation, other: Operation) -> bool:
+    return one.action is other.action and one.generation == other.generation

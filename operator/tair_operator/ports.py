@@ -1,0 +1,220 @@
+"""What the core needs from outside: a cloud, a cluster, a clock.
+
+The protocols here are all that ``reconcile`` knows of Alibaba Cloud and of
+Kubernetes. The adapters (``aliyun``, ``cluster``) implement them, tests put
+fakes in their place. Failures cross this border as one of the error classes
+below and as nothing else.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from tair_operator.models import Action, Operation, Reason, TairInstance, TairInstanceStatus
+
+
+class Key(NamedTuple):
+    """Names a resource in the cluster."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class InstanceRef(NamedTuple):
+    """Names an instance in the cloud."""
+
+    instance_id: str
+    region_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One item of DescribeDBInstanceNetInfo.
+
+    ``direct`` is the flag DirectConnection: True for 1, False for 0, None when
+    the reply did not carry it.
+    """
+
+    host: str
+    port: int | None = None
+    direct: bool | None = None
+    ip_address: str | None = None
+    vpc_id: str | None = None
+    v_switch_id: str | None = None
+    vpc_instance_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One item of DescribeInstances; None where the reply did not carry the field."""
+
+    instance_id: str
+    region_id: str | None = None
+    status: str | None = None
+    name: str | None = None
+    architecture_type: str | None = None
+    computing_type: str | None = None
+    engine_version: str | None = None
+    network_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one look at the cloud showed.
+
+    ``sent_at`` is the aware UTC time just before the first of the requests was
+    sent: what happened after it may be missing here. ``instance`` is None when
+    DescribeInstances for the region did not list the id. ``endpoints`` is empty
+    when the reply had no item, which proves nothing (see ``plan.presence``).
+    """
+
+    sent_at: datetime
+    instance: Instance | None
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 2xx reply to a mutating call. It acknowledges the request and proves no effect."""
+
+    request_id: str
+    http_status: int
+
+
+class ErrorClass(StrEnum):
+    """What to do about a failed call."""
+
+    TRANSIENT = "Transient"
+    """Back off and try again."""
+    BUSY = "Busy"
+    """The instance is being changed: look until it is Normal, then call again."""
+    BLOCKED = "Blocked"
+    """Somebody has to change something outside the spec."""
+    INVALID = "Invalid"
+    """The spec has to change."""
+    CONFIRM = "Confirm"
+    """The cloud says that it is already so: look before believing it."""
+
+
+class Effect(StrEnum):
+    """Whether a failed mutating call may have changed the instance."""
+
+    NONE = "None"
+    POSSIBLE = "Possible"
+
+
+# Not frozen: contextlib and asyncio assign __traceback__ on exceptions that pass through them.
+@dataclass(eq=False)
+class CloudError(Exception):
+    """A cloud call that did not succeed.
+
+    ``message`` is safe to show: shortened, without control characters, secrets
+    redacted. ``sent`` is False when not one byte of the request left, so that
+    the call certainly had no effect. ``http_status`` and ``request_id`` are None
+    when no answer arrived.
+    """
+
+    action: str
+    code: str
+    message: str
+    error_class: ErrorClass
+    effect: Effect
+    reason: Reason
+    http_status: int | None = None
+    request_id: str | None = None
+    sent: bool = True
+    retry_after: timedelta | None = None
+
+    def __str__(self) -> str:
+        return f"{self.action}: {self.code}: {self.message}"
+
+
+class ConflictError(Exception):
+    """The stored resource is not the one that the decision was made on. Start the pass again."""
+
+
+class ClusterUnavailableError(Exception):
+    """The Kubernetes API did not answer or refused. Nothing is known to be written; back off and start again."""
+
+
+class PreparedCall(Protocol):
+    """A mutating call for which everything that can wait has been waited for."""
+
+    async def send(self) -> Answer:
+        """Send the one request, at once and without any retry.
+
+        Raises:
+            CloudError: the call was refused, failed, or got no usable answer.
+
+        """
+
+
+class Cloud(Protocol):
+    """Alibaba Cloud R-kvstore, as far as a pass needs it."""
+
+    async def observe(self, ref: InstanceRef) -> Observation:
+        """Look at the instance: DescribeInstances and DescribeDBInstanceNetInfo.
+
+        Raises:
+            CloudError: one of the two did not succeed.
+
+        """
+
+    def classify(self, code: str | None, http_status: int | None) -> tuple[ErrorClass, Reason]:
+        """Say what a stored error code means; None is a failure without any answer."""
+
+    async def prepare(self, action: Action, ref: InstanceRef) -> PreparedCall:
+        """Wait for the limiter, the credentials and a connection, so that sending needs none of them.
+
+        Raises:
+            CloudError: with ``sent`` False; nothing was sent.
+
+        """
+
+
+class Cluster(Protocol):
+    """Kubernetes, as far as a pass needs it."""
+
+    async def get(self, key: Key) -> TairInstance | None:
+        """Read the newest version of a resource from the API server; None when it is gone.
+
+        Raises:
+            ClusterUnavailableError: the API server did not answer.
+
+        """
+
+    async def claims(self, instance_id: str) -> list[TairInstance]:
+        """List, live, every resource of the operator's scope whose spec names this instance."""
+
+    async def write_status(self, resource: TairInstance, status: TairInstanceStatus) -> TairInstance:
+        """Replace the whole status, provided that the stored resource is still this very version.
+
+        Raises:
+            ConflictError: it is not; nothing was written.
+            ClusterUnavailableError: the write may or may not have happened.
+
+        """
+
+    async def write_answer(self, resource: TairInstance, operation: Operation) -> bool:
+        """Store what became of a call, whatever else was edited meanwhile.
+
+        Guarded by uid and operation id, and repeated until it is written. Returns
+        False when the resource is gone or carries another operation.
+        """
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now(self) -> datetime:
+        """Return the wall clock as an aware UTC time."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back, not counting the machine's sleep."""
+
+    def boottime(self) -> float:
+        """Return seconds that never go back, counting the machine's sleep."""

@@ -1,0 +1,200 @@
+"""Composes the status that a pass leaves behind, and says whether it is worth a write.
+
+Everything here is pure: the plan and the observation go in, the next status
+comes out. Times and request ids of a repeated error, and an intermediate
+instance status on its own, are not worth a write: at rest there are none.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tair_operator.conditions import next_conditions
+from tair_operator.models import (
+    ANNOTATION_RECONCILE,
+    ConnectionState,
+    DirectConnectionStatus,
+    ErrorStatus,
+    InstanceStatus,
+    Operation,
+    Outcome,
+    ReachedStatus,
+    TairInstance,
+    TairInstanceStatus,
+)
+from tair_operator.ports import CloudError, Observation
+from tair_operator.situation import NORMAL, UNSETTLED, direct_endpoint
+from tair_operator.stance import Plan, Stance, lasting
+
+HISTORY_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a pass learnt from the cloud: an observation, and the error that it met, if any."""
+
+    observation: Observation | None = None
+    error: CloudError | None = None
+
+
+def next_status(
+    resource: TairInstance,
+    plan: Plan,
+    look: Look,
+    now: datetime,
+    *,
+    intent: Operation | None = None,
+) -> TairInstanceStatus:
+    """Return the whole status after a plan; ``intent`` is the operation that is about to start."""
+    status, observation = resource.status, look.observation
+    last = _finish(status.operation, plan.outcome, now)
+    return status.model_copy(
+        update={
+            "observed_generation": resource.metadata.generation,
+            "conditions": next_conditions(status.conditions, plan, resource.metadata.generation, now),
+            "direct_connection": _connection(status.direct_connection, plan.state, observation),
+            "reached": _reached(resource, plan, last, now),
+            "instance": _instance(observation) or status.instance,
+            "operation": intent or last,
+            "error": None if intent else _error(status.error, plan, look.error, last, now),
+            "history": _history(status.history, last),
+            "last_handled_reconcile_at": resource.metadata.annotations.get(
+                ANNOTATION_RECONCILE, status.last_handled_reconcile_at
+            ),
+        }
+    )
+
+
+def is_worth_writing(before: TairInstanceStatus, after: TairInstanceStatus) -> bool:
+    """Whether anything differs but what may lag behind."""
+    return _essence(before) != _essence(after) or _is_normal_again(before.instance, after.instance)
+
+
+def _essence(status: TairInstanceStatus) -> TairInstanceStatus:
+    error = status.error and status.error.model_copy(
+        update={"time": None, "request_id": None, "message": lasting(status.error.message)}
+    )
+    instance = status.instance and status.instance.model_copy(update={"status": None})
+    return status.model_copy(update={"error": error, "instance": instance})
+
+
+def _is_normal_again(before: InstanceStatus | None, after: InstanceStatus | None) -> bool:
+    """Whether an intermediate status was written, with something else, that would now stay for ever."""
+    return before is not None and after is not None and before.status != NORMAL and after.status == NORMAL
+
+
+def _finish(operation: Operation | None, outcome: Outcome | None, now: datetime) -> Operation | None:
+    if operation is None or outcome is None:
+        return operation
+    update: dict[str, object] = {"outcome": outcome}
+    if outcome not in UNSETTLED:
+        update["finished_at"] = now
+        if operation.http_status is None:
+            seen = "its effect was seen" if outcome is Outcome.SUCCEEDED else "no effect was seen"
+            update["message"] = f"No answer was recorded; {seen}"
+    return operation.model_copy(update=update)
+
+
+def _connection(
+    before: DirectConnectionStatus | None, state: ConnectionState, observation: Observation | None
+) -> DirectConnectionStatus:
+    endpoint = direct_endpoint(observation) if observation else None
+    # While it is being allocated it cannot be used yet; it is shown once, with its end.
+    if endpoint is not None and state is not ConnectionState.ALLOCATING:
+        return DirectConnectionStatus(
+            state=state,
+            host=endpoint.host,
+            port=endpoint.port,
+            ip_address=endpoint.ip_address,
+            vpc_id=endpoint.vpc_id,
+            v_switch_id=endpoint.v_switch_id,
+            vpc_instance_id=endpoint.vpc_instance_id,
+        )
+    if before is None or state in {ConnectionState.RELEASED, ConnectionState.ALLOCATING}:
+        return DirectConnectionStatus(state=state)
+    return before.model_copy(update={"state": state})
+
+
+def _instance(observation: Observation | None) -> InstanceStatus | None:
+    seen = observation.instance if observation else None
+    if seen is None:
+        return None
+    return InstanceStatus(
+        status=seen.status,
+        name=seen.name,
+        architecture_type=seen.architecture_type,
+        computing_type=seen.computing_type,
+        engine_version=seen.engine_version,
+        network_type=seen.network_type,
+    )
+
+
+def _reached(resource: TairInstance, plan: Plan, last: Operation | None, now: datetime) -> ReachedStatus | None:
+    wanted, before = resource.spec.direct_connection, resource.status.reached
+    if wanted is None:
+        # Nothing is wanted, so nothing can drift: a value that is set later is a new wish.
+        return None
+    if not plan.reached:
+        return before
+    by_us = last is not None and last.outcome is Outcome.SUCCEEDED and plan.outcome is Outcome.SUCCEEDED
+    is_left = by_us or (before is not None and last is not None and last.started_at > before.time)
+    if before is not None and before.direct_connection is wanted and not is_left:
+        return before
+    return ReachedStatus(direct_connection=wanted, operation_id=last.id if last and by_us else None, time=now)
+
+
+def _error(
+    before: ErrorStatus | None,
+    plan: Plan,
+    failure: CloudError | None,
+    last: Operation | None,
+    now: datetime,
+) -> ErrorStatus | None:
+    error: ErrorStatus | None = None
+    if failure is not None:
+        error = ErrorStatus(
+            action=failure.action,
+            code=failure.code,
+            message=failure.message,
+            http_status=failure.http_status,
+            request_id=failure.request_id,
+            time=now,
+        )
+    elif (
+        last is not None
+        and last.code is not None
+        and last.outcome is not Outcome.SUCCEEDED
+        and plan.stance in {Stance.RECONCILING, Stance.STALLED}
+    ):
+        error = ErrorStatus(
+            action=last.action,
+            code=last.code,
+            message=last.message or "",
+            http_status=last.http_status,
+            request_id=last.request_id,
+            time=last.finished_at or now,
+        )
+    if error is None or before is None:
+        return error
+    is_same = (error.action, error.code, lasting(error.message), error.http_status) == (
+        before.action,
+        before.code,
+        lasting(before.message),
+        before.http_status,
+    )
+    return error.model_copy(update={"time": before.time}) if is_same else error
+
+
+def _history(history: list[Operation], last: Operation | None) -> list[Operation]:
+    """Put a finished operation in front; an identical rejection takes the place of the one before."""
+    if last is None or last.finished_at is None or any(operation.id == last.id for operation in history):
+        return history
+    rest = history[1:] if history and _is_repeated_rejection(history[0], last) else history
+    return [last, *rest][:HISTORY_MAX]
+
+
+def _is_repeated_rejection(one: Operation, other: Operation) -> bool:
+    return one.outcome is other.outcome is Outcome.REJECTED and (one.action, one.generation, one.code) == (
+        other.action,
+        other.generation,
+        other.code,
+    )
