@@ -1,0 +1,382 @@
+"""The main job on a real API server: the operator is a process of its own, under the RBAC that we ship."""
+
+import itertools
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.controlplane import ControlPlane
+from tests.stage import OperatorProcess, Stage
+
+ALLOCATE, RELEASE = "AllocateDirectConnection", "ReleaseDirectConnection"
+FAST = {"lagSeconds": 0.2, "busySeconds": 0.5}
+NUMBERS = itertools.count(1)
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def stage(control_plane: ControlPlane) -> Iterator[Stage]:
+    with Stage(control_plane) as stage:
+        stage.install()
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def operator(stage: Stage) -> Iterator[OperatorProcess]:
+    settings = {"TAIR_OPERATOR_STALL_GRACE_SECONDS": "2", "TAIR_OPERATOR_RESYNC_SECONDS": "60"}
+    with stage.operator("main", **settings) as operator:
+        yield operator
+
+
+@dataclass
+class Tenant:
+    """A namespace with one instance in the cloud and one resource about it."""
+
+    stage: Stage
+    namespace: str
+    instance_id: str
+
+    def apply(self, **spec: object) -> None:
+        """Apply the resource with exactly these fields beside instanceId and regionId."""
+        manifest = {
+            "apiVersion": "tair.alibabacloud.com/v1alpha1",
+            "kind": "TairInstance",
+            "metadata": {"name": "it", "namespace": self.namespace},
+            "spec": {"instanceId": self.instance_id, "regionId": "cn-hangzhou", **spec},
+        }
+        self.stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+
+    def get(self) -> dict[str, Any]:
+        resource: dict[str, Any] = self.stage.plane.kubectl_json("get", "tair", "it", "-n", self.namespace)
+        return resource
+
+    def wait(self, is_reached: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE) -> dict[str, Any]:
+        """Return the resource once it is as asked; fail with its status when that takes too long."""
+        deadline = time.monotonic() + seconds
+        while not is_reached(resource := self.get()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"not reached in {seconds:.0f} s: {json.dumps(resource.get('status'), indent=1)}")
+            time.sleep(0.1)
+        return resource
+
+    def calls(self, action: str) -> list[dict[str, Any]]:
+        return self.stage.simulator.ledger(action, self.instance_id)
+
+    def effective(self, action: str) -> list[dict[str, Any]]:
+        return self.stage.simulator.effective(action, self.instance_id)
+
+
+@pytest.fixture
+def tenant(stage: Stage, operator: OperatorProcess) -> Tenant:
+    return make_tenant(stage)
+
+
+def make_tenant(stage: Stage, *, allocated: bool = True, **fields: object) -> Tenant:
+    """Make a namespace of one's own and an instance of one's own."""
+    number = next(NUMBERS)
+    tenant = Tenant(stage, f"shop-{number}", f"r-bp1main{number:04}")
+    stage.plane.kubectl("create", "namespace", tenant.namespace)
+    stage.simulator.put_instance(
+        tenant.instance_id, regionId="cn-hangzhou", directConnection=allocated, timing=FAST, **fields
+    )
+    return tenant
+
+
+def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
+    found = (c for c in resource.get("status", {}).get("conditions", []) if c["type"] == kind)
+    return next(found, {})
+
+
+def is_current(resource: dict[str, Any]) -> bool:
+    return bool(resource["status"].get("observedGeneration") == resource["metadata"]["generation"])
+
+
+def is_ready(resource: dict[str, Any]) -> bool:
+    return is_current(resource) and condition(resource, "Ready").get("status") == "True"
+
+
+def is_stalled(reason: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda resource: is_current(resource) and condition(resource, "Stalled").get("reason") == reason
+
+
+class Writes:
+    """Counts every version of a resource that the API server announces."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        plane = tenant.stage.plane
+        command = [str(plane.kubectl_program), "--kubeconfig", str(plane.kubeconfig), "get", "tair", "it"]
+        self.path = tenant.stage.folder / f"{tenant.namespace}.events"
+        with self.path.open("wb") as file:
+            self._process = subprocess.Popen(
+                [*command, "-n", tenant.namespace, "-w", "-o", "jsonpath={.metadata.resourceVersion}{'\\n'}"],
+                stdout=file,
+            )
+        while not self.versions():
+            time.sleep(0.05)
+
+    def versions(self) -> list[str]:
+        return self.path.read_text().split()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def test_a_flip_to_false_is_one_release_three_writes_and_then_silence(tenant: Tenant) -> None:
+    tenant.apply(directConnection=True)
+    tenant.wait(is_ready)
+    writes = Writes(tenant)
+    tenant.apply(directConnection=False)
+    resource = tenant.wait(is_ready)
+    time.sleep(1)
+    after_release = len(writes.versions())
+    # Longer than the resync interval, so at least one more look falls into this minute.
+    time.sleep(65)
+    at_rest = len(writes.versions())
+    writes.stop()
+    looks = len([call for call in tenant.calls("DescribeDBInstanceNetInfo") if call["httpStatus"] == 200])
+
+    status, metadata = resource["status"], resource["metadata"]
+    [release] = tenant.effective(RELEASE)
+    assert len(tenant.calls(RELEASE)) == 1
+    assert status["requestId"] == status["operation"]["requestId"] == release["requestId"]
+    assert status["observedGeneration"] == metadata["generation"] == 2
+    assert condition(resource, "Ready")["observedGeneration"] == 2
+    assert condition(resource, "Ready")["reason"] == "Released"
+    assert status["directConnection"] == {"state": "Released"}
+    assert set(metadata.get("annotations", {})) == {"kubectl.kubernetes.io/last-applied-configuration"}
+    assert "finalizers" not in metadata
+    # The version that was there, the user's own edit, and intent, answer, result.
+    assert after_release == 1 + 1 + 3
+    assert at_rest == after_release
+    assert looks >= 4
+
+
+def test_false_on_first_contact_releases(tenant: Tenant) -> None:
+    tenant.apply(directConnection=False)
+    resource = tenant.wait(is_ready)
+
+    assert condition(resource, "Ready")["reason"] == "Released"
+    assert len(tenant.effective(RELEASE)) == len(tenant.calls(RELEASE)) == 1
+
+
+def test_without_the_field_nothing_is_ever_called(tenant: Tenant) -> None:
+    tenant.apply()
+    resource = tenant.wait(is_ready)
+    time.sleep(2)
+
+    assert condition(resource, "Ready")["reason"] == "Observed"
+    assert resource["status"]["directConnection"]["state"] == "Allocated"
+    assert "directConnection" not in resource["spec"]
+    assert tenant.calls(RELEASE) == tenant.calls(ALLOCATE) == []
+
+
+def test_true_on_an_allocated_instance_adopts_it_without_a_call(tenant: Tenant) -> None:
+    tenant.apply(directConnection=True)
+    resource = tenant.wait(is_ready)
+
+    endpoint = tenant.stage.simulator.instance(tenant.instance_id)["endpoint"]
+    assert resource["status"]["directConnection"]["ipAddress"] == endpoint["ipAddress"]
+    assert "operation" not in resource["status"]
+    assert tenant.calls(ALLOCATE) == []
+
+
+def test_true_on_a_released_instance_allocates_and_reads_the_address_back(
+    stage: Stage, operator: OperatorProcess
+) -> None:
+    tenant = make_tenant(stage, allocated=False)
+    tenant.apply(directConnection=True)
+    resource = tenant.wait(is_ready)
+
+    [call] = tenant.effective(ALLOCATE)
+    endpoint = stage.simulator.instance(tenant.instance_id)["endpoint"]
+    assert resource["status"]["requestId"] == call["requestId"]
+    assert resource["status"]["directConnection"]["state"] == "Allocated"
+    assert resource["status"]["directConnection"]["host"] == f"{endpoint['prefix']}.redis.rds.aliyuncs.com"
+
+
+def test_there_and_back_again_is_one_call_each_way(tenant: Tenant) -> None:
+    for wanted in (True, False, True):
+        tenant.apply(directConnection=wanted)
+        tenant.wait(is_ready)
+
+    assert len(tenant.effective(RELEASE)) == len(tenant.effective(ALLOCATE)) == 1
+
+
+def test_a_busy_instance_is_waited_for(stage: Stage, operator: OperatorProcess) -> None:
+    tenant = make_tenant(stage, status="Changing", statusSeconds=5)
+    tenant.apply(directConnection=False)
+    busy = tenant.wait(lambda resource: condition(resource, "Reconciling").get("reason") == "InstanceBusy")
+    calls_while_busy = tenant.calls(RELEASE)
+    ready = tenant.wait(is_ready)
+
+    assert "Changing" in condition(busy, "Reconciling")["message"]
+    assert calls_while_busy == []
+    assert condition(ready, "Ready")["reason"] == "Released"
+    assert len(tenant.effective(RELEASE)) == 1
+
+
+def test_an_instance_that_vanished_is_named_with_what_to_check(tenant: Tenant) -> None:
+    tenant.apply(directConnection=True, resyncSeconds=60)
+    tenant.wait(is_ready)
+    tenant.stage.simulator.delete_instance(tenant.instance_id)
+    tenant.apply(directConnection=False)
+    resource = tenant.wait(is_stalled("InstanceNotFound"))
+
+    message = condition(resource, "Stalled")["message"]
+    assert "spec.instanceId and spec.regionId" in message
+    assert tenant.calls(RELEASE) == []
+
+
+def test_a_suspended_resource_is_left_alone_until_it_is_not(tenant: Tenant) -> None:
+    tenant.apply(directConnection=False, suspend=True)
+    suspended = tenant.wait(lambda resource: condition(resource, "Suspended").get("status") == "True")
+    calls_while_suspended = tenant.stage.simulator.ledger(None, tenant.instance_id)
+    tenant.apply(directConnection=False)
+    tenant.wait(is_ready)
+
+    assert condition(suspended, "Ready")["status"] == "False"
+    assert calls_while_suspended == []
+    assert len(tenant.effective(RELEASE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "wanted", "outcome"),
+    [
+        (None, True, "Allocated"),
+        (None, False, "DriftDetected"),
+        ("Report", True, "DriftDetected"),
+        ("Correct", False, "Released"),
+    ],
+)
+def test_drift_is_treated_as_the_policy_says(
+    stage: Stage,
+    operator: OperatorProcess,
+    policy: str | None,
+    wanted: bool,  # noqa: FBT001 - spec.directConnection is a boolean
+    outcome: str,
+) -> None:
+    tenant = make_tenant(stage, allocated=wanted)
+    spec: dict[str, object] = {"directConnection": wanted} | ({"driftPolicy": policy} if policy else {})
+    tenant.apply(**spec)
+    tenant.wait(is_ready)
+    stage.simulator.put_instance(tenant.instance_id, directConnection=not wanted)
+    annotation = f"tair.alibabacloud.com/reconcile-requested-at={time.time()}"
+    stage.plane.kubectl("annotate", "tair", "it", "-n", tenant.namespace, annotation)
+    if outcome == "DriftDetected":
+        resource = tenant.wait(is_stalled(outcome))
+    else:
+        action = ALLOCATE if wanted else RELEASE
+        resource = tenant.wait(lambda resource: is_ready(resource) and len(tenant.effective(action)) == 1)
+
+    made = len(tenant.calls(RELEASE)) + len(tenant.calls(ALLOCATE))
+    assert made == (0 if outcome == "DriftDetected" else 1)
+    assert resource["status"]["lastHandledReconcileAt"] == annotation.partition("=")[2]
+
+
+def test_what_the_access_list_does_not_name_is_refused_until_it_does(stage: Stage) -> None:
+    tenant = make_tenant(stage)
+    operator = stage.operator("narrow", TAIR_OPERATOR_STALL_GRACE_SECONDS="1")
+    operator.access = "rules: []"
+    with operator:
+        tenant.apply(directConnection=False)
+        refused = tenant.wait(is_stalled("AccessNotAllowed"))
+        calls_while_refused = stage.simulator.ledger(None, tenant.instance_id)
+        message = condition(refused, "Stalled")["message"]
+        rule = message[message.index("{") : message.rindex("}") + 1]
+        operator.access_file.write_text(f"rules: [{rule}]")
+        tenant.wait(is_ready)
+
+    assert calls_while_refused == []
+    assert len(tenant.effective(RELEASE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("credentials", "reason", "advice"),
+    [
+        ({}, "CredentialsUnavailable", "ALIBABA_CLOUD_ACCESS_KEY_ID"),
+        (
+            {"ALIBABA_CLOUD_ACCESS_KEY_ID": "demoAccessKeyId", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "with space"},
+            "CredentialsInvalid",
+            "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+        ),
+        (
+            {"ALIBABA_CLOUD_ACCESS_KEY_ID": "demoAccessKeyId", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "notTheRightOne"},
+            "CredentialsInvalid",
+            "SignatureDoesNotMatch",
+        ),
+    ],
+)
+def test_unusable_credentials_become_a_condition_that_says_what_to_do(
+    stage: Stage, credentials: dict[str, str], reason: str, advice: str
+) -> None:
+    tenant = make_tenant(stage)
+    operator = stage.operator("poor", TAIR_OPERATOR_STALL_GRACE_SECONDS="1")
+    operator.credentials = credentials
+    with operator:
+        tenant.apply(directConnection=False)
+        resource = tenant.wait(is_stalled(reason))
+        log = operator.log.read_text()
+
+    everything = json.dumps(resource) + log
+    assert advice in json.dumps(resource["status"])
+    assert tenant.effective(RELEASE) == []
+    for secret in ("with space", "notTheRightOne"):
+        assert secret not in everything
+
+
+def test_wrong_settings_stop_the_start_with_one_line_per_mistake(stage: Stage) -> None:
+    operator = stage.operator(
+        "wrong", TAIR_OPERATOR_RESYNC_SECONDS="soon", TAIR_OPERATOR_SETTLE_SECONDS="1", TAIR_OPERATOR_RESINC="5"
+    )
+    operator.start()
+    code = operator.wait()
+
+    lines = operator.log.read_text().splitlines()
+    assert code == 2
+    assert [line.split(": ")[1] for line in lines] == [
+        "TAIR_OPERATOR_RESINC",
+        "TAIR_OPERATOR_RESYNC_SECONDS",
+        "TAIR_OPERATOR_SETTLE_SECONDS",
+    ]
+    assert "soon" not in operator.log.read_text()
+
+
+def test_the_end_is_orderly_and_quick(stage: Stage) -> None:
+    operator = stage.operator("ending")
+    with operator:
+        started = time.monotonic()
+    seconds = time.monotonic() - started
+
+    assert operator.wait() == 0
+    assert seconds < 10
+    assert "Stopped" in operator.log.read_text()
+
+
+def test_a_missing_crd_is_waited_for_and_named_by_the_readiness_probe() -> None:
+    with ControlPlane() as plane, Stage(plane) as stage:
+        plane.apply(stage_rbac())
+        operator = stage.operator("early")
+        operator.start()
+        time.sleep(3)
+        before = operator.probe("readyz")
+        alive = operator.probe("livez")
+        stage.install()
+        operator.wait_ready()
+        operator.__exit__(None, None, None)
+
+    assert before[0] == 503
+    assert "crds/tairinstances.yaml" in before[1]
+    assert alive[0] == 200
+
+
+def stage_rbac() -> str:
+    """Return the base without the CRD."""
+    from tests.stage import BASE  # noqa: PLC0415
+
+    return "\n---\n".join((BASE / f"{name}.yaml").read_text() for name in ("namespace", "serviceaccount", "rbac"))
