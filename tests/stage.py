@@ -62,6 +62,8 @@ class Simulator(AbstractContextManager["Simulator"]):
         """Kill it."""
         if self._process is not None:
             end_process(self._process)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
 
     def ledger(self, action: str | None = None, instance_id: str | None = None) -> list[dict[str, Any]]:
         """Return the calls that arrived, oldest first."""

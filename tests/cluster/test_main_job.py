@@ -1,22 +1,14 @@
 """The main job on a real API server: the operator is a process of its own, under the RBAC that we ship."""
 
-import itertools
-import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.tenants import ALLOCATE, RELEASE, Tenant, condition, is_ready, is_stalled, make_tenant
 from tests.controlplane import ControlPlane
 from tests.stage import OperatorProcess, Stage
-
-ALLOCATE, RELEASE = "AllocateDirectConnection", "ReleaseDirectConnection"
-FAST = {"lagSeconds": 0.2, "busySeconds": 0.5}
-NUMBERS = itertools.count(1)
-PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -33,75 +25,9 @@ def operator(stage: Stage) -> Iterator[OperatorProcess]:
         yield operator
 
 
-@dataclass
-class Tenant:
-    """A namespace with one instance in the cloud and one resource about it."""
-
-    stage: Stage
-    namespace: str
-    instance_id: str
-
-    def apply(self, **spec: object) -> None:
-        """Apply the resource with exactly these fields beside instanceId and regionId."""
-        manifest = {
-            "apiVersion": "tair.alibabacloud.com/v1alpha1",
-            "kind": "TairInstance",
-            "metadata": {"name": "it", "namespace": self.namespace},
-            "spec": {"instanceId": self.instance_id, "regionId": "cn-hangzhou", **spec},
-        }
-        self.stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
-
-    def get(self) -> dict[str, Any]:
-        resource: dict[str, Any] = self.stage.plane.kubectl_json("get", "tair", "it", "-n", self.namespace)
-        return resource
-
-    def wait(self, is_reached: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE) -> dict[str, Any]:
-        """Return the resource once it is as asked; fail with its status when that takes too long."""
-        deadline = time.monotonic() + seconds
-        while not is_reached(resource := self.get()):
-            if time.monotonic() > deadline:
-                pytest.fail(f"not reached in {seconds:.0f} s: {json.dumps(resource.get('status'), indent=1)}")
-            time.sleep(0.1)
-        return resource
-
-    def calls(self, action: str) -> list[dict[str, Any]]:
-        return self.stage.simulator.ledger(action, self.instance_id)
-
-    def effective(self, action: str) -> list[dict[str, Any]]:
-        return self.stage.simulator.effective(action, self.instance_id)
-
-
 @pytest.fixture
 def tenant(stage: Stage, operator: OperatorProcess) -> Tenant:
     return make_tenant(stage)
-
-
-def make_tenant(stage: Stage, *, allocated: bool = True, **fields: object) -> Tenant:
-    """Make a namespace of one's own and an instance of one's own."""
-    number = next(NUMBERS)
-    tenant = Tenant(stage, f"shop-{number}", f"r-bp1main{number:04}")
-    stage.plane.kubectl("create", "namespace", tenant.namespace)
-    stage.simulator.put_instance(
-        tenant.instance_id, regionId="cn-hangzhou", directConnection=allocated, timing=FAST, **fields
-    )
-    return tenant
-
-
-def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
-    found = (c for c in resource.get("status", {}).get("conditions", []) if c["type"] == kind)
-    return next(found, {})
-
-
-def is_current(resource: dict[str, Any]) -> bool:
-    return bool(resource["status"].get("observedGeneration") == resource["metadata"]["generation"])
-
-
-def is_ready(resource: dict[str, Any]) -> bool:
-    return is_current(resource) and condition(resource, "Ready").get("status") == "True"
-
-
-def is_stalled(reason: str) -> Callable[[dict[str, Any]], bool]:
-    return lambda resource: is_current(resource) and condition(resource, "Stalled").get("reason") == reason
 
 
 class Writes:
@@ -277,106 +203,3 @@ def test_drift_is_treated_as_the_policy_says(
     made = len(tenant.calls(RELEASE)) + len(tenant.calls(ALLOCATE))
     assert made == (0 if outcome == "DriftDetected" else 1)
     assert resource["status"]["lastHandledReconcileAt"] == annotation.partition("=")[2]
-
-
-def test_what_the_access_list_does_not_name_is_refused_until_it_does(stage: Stage) -> None:
-    tenant = make_tenant(stage)
-    operator = stage.operator("narrow", TAIR_OPERATOR_STALL_GRACE_SECONDS="1")
-    operator.access = "rules: []"
-    with operator:
-        tenant.apply(directConnection=False)
-        refused = tenant.wait(is_stalled("AccessNotAllowed"))
-        calls_while_refused = stage.simulator.ledger(None, tenant.instance_id)
-        message = condition(refused, "Stalled")["message"]
-        rule = message[message.index("{") : message.rindex("}") + 1]
-        operator.access_file.write_text(f"rules: [{rule}]")
-        tenant.wait(is_ready)
-
-    assert calls_while_refused == []
-    assert len(tenant.effective(RELEASE)) == 1
-
-
-@pytest.mark.parametrize(
-    ("credentials", "reason", "advice"),
-    [
-        ({}, "CredentialsUnavailable", "ALIBABA_CLOUD_ACCESS_KEY_ID"),
-        (
-            {"ALIBABA_CLOUD_ACCESS_KEY_ID": "demoAccessKeyId", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "with space"},
-            "CredentialsInvalid",
-            "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
-        ),
-        (
-            {"ALIBABA_CLOUD_ACCESS_KEY_ID": "demoAccessKeyId", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "notTheRightOne"},
-            "CredentialsInvalid",
-            "SignatureDoesNotMatch",
-        ),
-    ],
-)
-def test_unusable_credentials_become_a_condition_that_says_what_to_do(
-    stage: Stage, credentials: dict[str, str], reason: str, advice: str
-) -> None:
-    tenant = make_tenant(stage)
-    operator = stage.operator("poor", TAIR_OPERATOR_STALL_GRACE_SECONDS="1")
-    operator.credentials = credentials
-    with operator:
-        tenant.apply(directConnection=False)
-        resource = tenant.wait(is_stalled(reason))
-        log = operator.log.read_text()
-
-    everything = json.dumps(resource) + log
-    assert advice in json.dumps(resource["status"])
-    assert tenant.effective(RELEASE) == []
-    for secret in ("with space", "notTheRightOne"):
-        assert secret not in everything
-
-
-def test_wrong_settings_stop_the_start_with_one_line_per_mistake(stage: Stage) -> None:
-    operator = stage.operator(
-        "wrong", TAIR_OPERATOR_RESYNC_SECONDS="soon", TAIR_OPERATOR_SETTLE_SECONDS="1", TAIR_OPERATOR_RESINC="5"
-    )
-    operator.start()
-    code = operator.wait()
-
-    lines = operator.log.read_text().splitlines()
-    assert code == 2
-    assert [line.split(": ")[1] for line in lines] == [
-        "TAIR_OPERATOR_RESINC",
-        "TAIR_OPERATOR_RESYNC_SECONDS",
-        "TAIR_OPERATOR_SETTLE_SECONDS",
-    ]
-    assert "soon" not in operator.log.read_text()
-
-
-def test_the_end_is_orderly_and_quick(stage: Stage) -> None:
-    operator = stage.operator("ending")
-    with operator:
-        started = time.monotonic()
-    seconds = time.monotonic() - started
-
-    assert operator.wait() == 0
-    assert seconds < 10
-    assert "Stopped" in operator.log.read_text()
-
-
-def test_a_missing_crd_is_waited_for_and_named_by_the_readiness_probe() -> None:
-    with ControlPlane() as plane, Stage(plane) as stage:
-        plane.apply(stage_rbac())
-        operator = stage.operator("early")
-        operator.start()
-        time.sleep(3)
-        before = operator.probe("readyz")
-        alive = operator.probe("livez")
-        stage.install()
-        operator.wait_ready()
-        operator.__exit__(None, None, None)
-
-    assert before[0] == 503
-    assert "crds/tairinstances.yaml" in before[1]
-    assert alive[0] == 200
-
-
-def stage_rbac() -> str:
-    """Return the base without the CRD."""
-    from tests.stage import BASE  # noqa: PLC0415
-
-    return "\n---\n".join((BASE / f"{name}.yaml").read_text() for name in ("namespace", "serviceaccount", "rbac"))

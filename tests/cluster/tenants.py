@@ -1,0 +1,83 @@
+"""A namespace, an instance and a resource of one's own: what each test against the whole stage begins with."""
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.stage import Stage
+
+ALLOCATE, RELEASE = "AllocateDirectConnection", "ReleaseDirectConnection"
+FAST = {"lagSeconds": 0.2, "busySeconds": 0.5}
+NUMBERS = itertools.count(1)
+PATIENCE = 30.0
+
+
+@dataclass
+class Tenant:
+    """A namespace with one instance in the cloud and one resource about it."""
+
+    stage: Stage
+    namespace: str
+    instance_id: str
+
+    def apply(self, **spec: object) -> None:
+        """Apply the resource with exactly these fields beside instanceId and regionId."""
+        manifest = {
+            "apiVersion": "tair.alibabacloud.com/v1alpha1",
+            "kind": "TairInstance",
+            "metadata": {"name": "it", "namespace": self.namespace},
+            "spec": {"instanceId": self.instance_id, "regionId": "cn-hangzhou", **spec},
+        }
+        self.stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+
+    def get(self) -> dict[str, Any]:
+        resource: dict[str, Any] = self.stage.plane.kubectl_json("get", "tair", "it", "-n", self.namespace)
+        return resource
+
+    def wait(self, is_reached: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE) -> dict[str, Any]:
+        """Return the resource once it is as asked; fail with its status when that takes too long."""
+        deadline = time.monotonic() + seconds
+        while not is_reached(resource := self.get()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"not reached in {seconds:.0f} s: {json.dumps(resource.get('status'), indent=1)}")
+            time.sleep(0.1)
+        return resource
+
+    def calls(self, action: str) -> list[dict[str, Any]]:
+        return self.stage.simulator.ledger(action, self.instance_id)
+
+    def effective(self, action: str) -> list[dict[str, Any]]:
+        return self.stage.simulator.effective(action, self.instance_id)
+
+
+def make_tenant(stage: Stage, *, allocated: bool = True, **fields: object) -> Tenant:
+    """Make a namespace of one's own and an instance of one's own."""
+    number = next(NUMBERS)
+    tenant = Tenant(stage, f"shop-{number}", f"r-bp1main{number:04}")
+    stage.plane.kubectl("create", "namespace", tenant.namespace)
+    stage.simulator.put_instance(
+        tenant.instance_id, regionId="cn-hangzhou", directConnection=allocated, timing=FAST, **fields
+    )
+    return tenant
+
+
+def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
+    found = (c for c in resource.get("status", {}).get("conditions", []) if c["type"] == kind)
+    return next(found, {})
+
+
+def is_current(resource: dict[str, Any]) -> bool:
+    return bool(resource["status"].get("observedGeneration") == resource["metadata"]["generation"])
+
+
+def is_ready(resource: dict[str, Any]) -> bool:
+    return is_current(resource) and condition(resource, "Ready").get("status") == "True"
+
+
+def is_stalled(reason: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda resource: is_current(resource) and condition(resource, "Stalled").get("reason") == reason
