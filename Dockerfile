@@ -1,18 +1,20 @@
-# The operator's image. It takes the wheel that was tested and released, so it needs no build tools and no sources:
-#
-#   .venv/bin/hatchling build -t wheel && docker build -t tair-operator:0.1.0 .
+# The operator's image: docker build -t tair-operator:0.1.0 .
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
-RUN python -m venv --without-pip /venv
-# First what seldom changes. Every file must have a hash that requirements/runtime.txt names, and none is compiled here.
-COPY requirements/runtime.txt /build/
-RUN pip --python /venv install --require-hashes --only-binary :all: -r /build/runtime.txt
-COPY dist/tair_operator-*.whl /build/
-RUN pip --python /venv install --no-deps --no-index /build/tair_operator-*.whl
+WORKDIR /build
+# First what seldom changes. Every file must have a hash that the requirements name, and none is compiled here.
+COPY requirements/runtime.txt requirements/build.txt requirements/
+RUN python -m venv --without-pip /venv \
+ && pip --python /venv install --require-hashes --only-binary :all: -r requirements/runtime.txt \
+ && pip install --require-hashes --only-binary :all: -r requirements/build.txt
+COPY pyproject.toml LICENSE README.md ./
+COPY operator operator
+RUN hatchling build -t wheel -d dist \
+ && pip --python /venv install --no-deps --no-index dist/tair_operator-*.whl
 
 FROM ${PYTHON_IMAGE}
 ARG VERSION=0.1.0

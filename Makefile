@@ -78,6 +78,7 @@ requirements: $(UV) ## Pin the dependencies of pyproject.toml again (UPGRADE=1 t
 	$(call pin,pyproject.toml,runtime)
 	$(call pin,pyproject.toml --group dev -c requirements/runtime.txt,dev)
 	$(call pin,requirements/uv.in,uv)
+	$(call pin,requirements/build.in -c requirements/dev.txt,build)
 	$(call pin,requirements/go.in,go)
 
 pin = @$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
