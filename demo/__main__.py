@@ -5,21 +5,24 @@ import contextlib
 import signal
 import sys
 import time
+from pathlib import Path
 
 from demo.screen import Screen
 from demo.story import Story
 from tests.controlplane import BinariesError, ControlPlane, ControlPlaneError, KubectlError
-from tests.stage import OperatorProcess, Stage, StageError
+from tests.stage import SEED, OperatorProcess, Stage, StageError
 
 
 def main() -> int:
     """Run the demo; 0 when every fact held, 1 when one did not or something did not start."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="The operator at work, in about a minute.")
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end, until Ctrl-C")
+    parser.add_argument("--seed", type=Path, default=SEED, help="what the simulated cloud contains (YAML)")
+    parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for each result")
     arguments = parser.parse_args()
     print("Tair operator: a real kube-apiserver, a simulated Alibaba Cloud, and the operator between them.", flush=True)
     try:
-        return tell(keep=arguments.keep)
+        return tell(arguments.seed, arguments.patience, keep=arguments.keep)
     except KeyboardInterrupt:
         print("\nEnded; nothing is left running.")
         return 130
@@ -28,10 +31,10 @@ def main() -> int:
         return 1
 
 
-def tell(*, keep: bool) -> int:
+def tell(seed: Path, patience: float, *, keep: bool) -> int:
     """Set the stage and tell the story on it."""
     started = time.monotonic()
-    with ControlPlane() as plane, Stage(plane) as stage:
+    with ControlPlane() as plane, Stage(plane, seed=seed) as stage:
         screen = Screen(plane)
         screen.chapter("The stage")
         screen.say(f"{'kube-apiserver':18} {plane.server}")
@@ -42,7 +45,7 @@ def tell(*, keep: bool) -> int:
         with stage.operator(TAIR_OPERATOR_STALL_GRACE_SECONDS="3") as operator:
             screen.line("")
             screen.say(f"{'operator':18} process {operator.pid}, as ServiceAccount tair-system/tair-operator")
-            story = Story(screen, stage, operator)
+            story = Story(screen, stage, operator, patience)
             story.adopt()
             story.release()
             story.fail()

@@ -31,15 +31,14 @@ spec:
   regionId: cn-hangzhou
   directConnection: false
 """
-WAIT_SECONDS = 60.0
 
 
 class Story:
     """The demo, part by part."""
 
-    def __init__(self, screen: Screen, stage: Stage, operator: OperatorProcess) -> None:
-        """Prepare to tell it on a stage that is set."""
-        self.screen, self.stage, self.operator = screen, stage, operator
+    def __init__(self, screen: Screen, stage: Stage, operator: OperatorProcess, patience: float) -> None:
+        """Prepare to tell it on a stage that is set; ``patience`` is how many seconds to wait for each result."""
+        self.screen, self.stage, self.operator, self.patience = screen, stage, operator, patience
 
     def adopt(self) -> None:
         """Apply a manifest that wants what is there already."""
@@ -113,7 +112,7 @@ class Story:
 
     def _wait_for(self, name: str, is_reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return the resource once it is so, or as it is when the time is over."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + self.patience
         while True:
             resource: dict[str, Any] = self.stage.plane.kubectl_json("get", "tair", name, "-n", NAMESPACE)
             if is_reached(resource) or time.monotonic() > deadline:

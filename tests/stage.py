@@ -216,12 +216,12 @@ class OperatorProcess(AbstractContextManager["OperatorProcess"]):
 class Stage:
     """Control plane and cloud, with the base installed; operators are started on it."""
 
-    def __init__(self, plane: ControlPlane, folder: Path | None = None) -> None:
+    def __init__(self, plane: ControlPlane, *, seed: Path = SEED) -> None:
         """Prepare a stage on a control plane that runs."""
         self.plane = plane
-        self._temporary = tempfile.TemporaryDirectory(prefix="tair-stage-") if folder is None else None
-        self.folder = folder or Path(self._temporary.name if self._temporary else "")
-        self.simulator = Simulator(self.folder)
+        self._temporary = tempfile.TemporaryDirectory(prefix="tair-stage-")
+        self.folder = Path(self._temporary.name)
+        self.simulator = Simulator(self.folder, seed)
 
     def __enter__(self) -> Self:
         """Start the simulated cloud."""
@@ -233,8 +233,7 @@ class Stage:
     ) -> None:
         """End the simulated cloud and remove the folder."""
         self.simulator.__exit__(kind, error, traceback)
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        self._temporary.cleanup()
 
     def install(self) -> str:
         """Install what deploy/kustomize/base ships and return kubectl's words. No kubelet runs, so no Pod starts."""

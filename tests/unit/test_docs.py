@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from tair_operator.models import Reason
+from tair_operator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#|mailto:)([^)#\s]+)")
@@ -28,3 +29,14 @@ def test_every_link_between_our_pages_leads_somewhere() -> None:
 
     assert pages
     assert broken == []
+
+
+def test_the_reference_lists_every_setting_with_its_default_and_description() -> None:
+    text = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    rows = {cells[1].strip(" `"): cells for line in text.splitlines() if len(cells := line.split("|")) == 5}
+
+    for name, setting in Settings.model_fields.items():
+        _, _, default, meaning, _ = rows[f"{PREFIX}{name.upper()}"]
+        expected = "" if setting.default is None else str(setting.default)
+        assert default.strip(" `").lower() == expected.lower()
+        assert meaning.strip() == " ".join((setting.description or "").split())
