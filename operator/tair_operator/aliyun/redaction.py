@@ -24,7 +24,7 @@ _ECHO = re.compile(r"(server\s+)?(string\s*to\s*sign|canonical\s*request|ACS3-HM
 _AUTHORIZATION = re.compile(r"\b((?:proxy-)?authorization[\"']?\s*[:=]).*", re.IGNORECASE)
 _LABELLED = re.compile(
     r"\b(x-acs-security-token|(?:sts[-_]?)?security[-_ ]?token|(?:access[-_ ]?key[-_ ]?)?secret|x-acs-signature"
-    r"|signature|password|oidc[-_ ]?token)\b([\"']?\s*[:=]\s*)[\"'\[]?[^\s\"'&;,\]]+",
+    r"|signature|password|oidc[-_ ]?token)\b([\"']?\s*[:=]\s*[\"'\[]?)[^\s\"'&;,\]]+",
     re.IGNORECASE,
 )
 _LABELLED_KEY_ID = re.compile(

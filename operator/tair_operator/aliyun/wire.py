@@ -107,12 +107,14 @@ async def post(session: aiohttp.ClientSession, url: str, headers: dict[str, str]
                 body = await _read(response, limits.body)
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return RawReply(response.status, names, body)
-    except TimeoutError as error:
-        raise progress.failed("no answer in time" if progress.sent else "no connection in time") from error
+    except TimeoutError:
+        failure = progress.failed(progress.late())
     except (aiohttp.ClientError, OSError) as error:
-        raise progress.failed(_why(error)) from error
-    except _TooLongError as error:
-        raise progress.failed(f"the answer is longer than {limits.body} bytes") from error
+        failure = progress.failed(_why(error))
+    except _TooLongError:
+        failure = progress.failed(f"the answer is longer than {limits.body} bytes")
+    # Not chained: aiohttp's errors carry the request, and its headers are secret.
+    raise failure
 
 
 class _TooLongError(Exception):
@@ -136,6 +138,11 @@ class _Progress:
     def send(self) -> None:
         self.sent = True
         self.deadline.reschedule(self._end)
+
+    def late(self) -> str:
+        if not self.sent:
+            return "no connection in time"
+        return "no answer in time" if self.http_status is None else "the answer did not end in time"
 
     def failed(self, message: str) -> WireError:
         return WireError(message, sent=self.sent, http_status=self.http_status)

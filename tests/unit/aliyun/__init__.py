@@ -1,0 +1,1 @@
+"""The adapter for Alibaba Cloud, without a network."""
