@@ -5,6 +5,7 @@ the errors of event handlers. kopf keeps no state on users' resources here: its
 storages do nothing, and it has no handler for which it would add a finalizer.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -14,6 +15,22 @@ import kopf
 from tair_operator.models import ANNOTATION_RECONCILE, GROUP, PLURAL, VERSION
 from tair_operator.ports import Key
 from tair_operator.queue import Priority, WorkQueue
+
+
+async def watch(
+    queue: WorkQueue,
+    connect: Callable[[], Awaitable[kopf.ConnectionInfo]],
+    is_ready: asyncio.Event,
+    stop: asyncio.Event,
+) -> None:
+    """Watch every TairInstance of the cluster until ``stop`` is set; set ``is_ready`` once kopf has started."""
+    await kopf.operator(
+        registry=build_registry(queue, connect),
+        settings=build_settings(),
+        clusterwide=True,
+        ready_flag=is_ready,
+        stop_flag=stop,
+    )
 
 
 def build_registry(queue: WorkQueue, connect: Callable[[], Awaitable[kopf.ConnectionInfo]]) -> kopf.OperatorRegistry:

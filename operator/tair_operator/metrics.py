@@ -12,7 +12,7 @@ registry = CollectorRegistry()
 
 reconciles = Counter(
     "controller_runtime_reconcile_total",
-    "Passes by result: success, requeue, requeue_after or error",
+    "Passes by result: success, requeue_after or error",
     ["controller", "result"],
     registry=registry,
 )
@@ -25,6 +25,13 @@ reconcile_seconds = Histogram(
 queue_depth = Gauge(
     "workqueue_depth", "Resources that wait for a pass, delayed ones not counted", ["name"], registry=registry
 )
+
+
+def record_pass(result: str, seconds: float, depth: int) -> None:
+    """Count a pass, and note how many wait after it."""
+    reconciles.labels(CONTROLLER, result).inc()
+    reconcile_seconds.labels(CONTROLLER).observe(seconds)
+    queue_depth.labels(CONTROLLER).set(depth)
 
 
 def render() -> bytes:

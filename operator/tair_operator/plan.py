@@ -13,6 +13,7 @@ allocating does not, so wherever the two differ, release is the careful one.
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from tair_operator.models import (
     ANNOTATION_RECONCILE,
@@ -285,6 +286,8 @@ def call_refused_before(s: Situation) -> Plan | None:
             return pause(s, last, Reason.OUTCOME_UNKNOWN, message, s.context.policy.settle)
         case ErrorClass.BLOCKED | ErrorClass.INVALID:
             return blocked(s, last, reason, message)
+        case _:
+            assert_never(error_class)
 
 
 def releases_without_effect(s: Situation) -> Plan | None:

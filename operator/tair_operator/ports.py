@@ -187,6 +187,22 @@ class Cluster(Protocol):
 
         """
 
+    async def list_all(self) -> list[TairInstance]:
+        """List every resource of the operator's scope.
+
+        Raises:
+            ClusterUnavailableError: the API server did not answer.
+
+        """
+
+    async def is_served(self) -> bool:
+        """Whether the CRD is installed.
+
+        Raises:
+            ClusterUnavailableError: the API server did not answer.
+
+        """
+
     async def claims(self, instance_id: str) -> list[TairInstance]:
         """List, live, every resource of the operator's scope whose spec names this instance."""
 

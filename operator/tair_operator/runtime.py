@@ -1,0 +1,183 @@
+"""The running operator: a queue, its workers, what keeps them fed, and an end in order.
+
+The watch is kopf's and only asks for work. A LIST of our own comes first and
+comes again, because an event may be lost and a deletion may go unseen. The end
+lets the passes under way finish, so that no answer of a call is lost; the end of
+the watch is the end of the process, since without it the operator is blind.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from tair_operator import metrics
+from tair_operator.access import AccessFile
+from tair_operator.models import TairInstance
+from tair_operator.plan import until_due
+from tair_operator.ports import Clock, Cluster, ClusterUnavailableError, Key
+from tair_operator.queue import Priority, WorkQueue, work
+from tair_operator.reconcile import Reconciler
+from tair_operator.situation import Policy
+
+logger = logging.getLogger(__name__)
+
+PASS_DEADLINE = timedelta(seconds=90)
+"""A pass that takes longer than all its deadlines together is stuck."""
+ACCESS_SECONDS = 5.0
+"""How often to look whether the access list has changed."""
+LIST_SECONDS = 600.0
+"""How often to list everything again."""
+RETRY_SECONDS = 5.0
+
+Watch = Callable[[asyncio.Event, asyncio.Event], Awaitable[None]]
+"""Watches until the second event is set, and sets the first once it does."""
+
+
+class WatchEndedError(Exception):
+    """The watch ended by itself."""
+
+
+class Operator:
+    """One running operator."""
+
+    def __init__(
+        self,
+        *,
+        queue: WorkQueue,
+        cluster: Cluster,
+        reconciler: Reconciler,
+        access: AccessFile | None,
+        clock: Clock,
+        policy: Policy,
+    ) -> None:
+        """Prepare an operator; nothing starts before ``run``."""
+        self.stopping = asyncio.Event()
+        self._queue = queue
+        self._cluster = cluster
+        self._reconciler = reconciler
+        self._access = access
+        self._clock = clock
+        self._policy = policy
+        self._listed = asyncio.Event()
+        self._running: dict[Key, float] = {}
+        self._problem: str | None = "starting"
+
+    def is_stuck(self) -> str | None:
+        """Answer /livez. Waiting for the API server or for the limiter is no reason to be killed; a stuck pass is."""
+        oldest = min(self._running.values(), default=None)
+        age = timedelta(0) if oldest is None else timedelta(seconds=time.monotonic() - oldest)
+        return f"a pass has been running for {age.total_seconds():.0f} s" if age > PASS_DEADLINE else None
+
+    def is_unready(self) -> str | None:
+        """Answer /readyz: ready once every resource was listed."""
+        return self._problem
+
+    async def run(self, watch: Watch, *, workers: int, grace: timedelta, on_watching: Callable[[], None]) -> None:
+        """Serve until ``stopping`` is set; ``on_watching`` is told when the watch has begun.
+
+        Raises:
+            WatchEndedError: the watch ended by itself.
+
+        """
+        await self._wait_until_served()
+        # These have to be there before the watch: kopf cancels, at its end, whatever was started after it.
+        working = [asyncio.create_task(self._work()) for _ in range(workers)]
+        feeding = [asyncio.create_task(self._list_again_and_again()), asyncio.create_task(self._follow_access_list())]
+        is_watching, watch_stop = asyncio.Event(), asyncio.Event()
+        watching = asyncio.ensure_future(watch(is_watching, watch_stop))
+        told = asyncio.create_task(self.stopping.wait())
+        started = asyncio.create_task(is_watching.wait())
+        await asyncio.wait({watching, told, started}, return_when=asyncio.FIRST_COMPLETED)
+        on_watching()
+        await asyncio.wait({watching, told, *working}, return_when=asyncio.FIRST_COMPLETED)
+        is_wanted = self.stopping.is_set()
+        late = await self._stop_working(working, grace)
+        watch_stop.set()
+        for task in (*feeding, *late, told, started):
+            task.cancel()
+        results = await asyncio.gather(watching, *feeding, *working, return_exceptions=True)
+        if not is_wanted:
+            message = "the watch of the Kubernetes API ended"
+            raise WatchEndedError(message) from next((r for r in results if isinstance(r, Exception)), None)
+
+    async def _stop_working(self, working: list[asyncio.Task[None]], grace: timedelta) -> set[asyncio.Task[None]]:
+        self._problem = "stopping"
+        self.stopping.set()
+        logger.info("Stopping: %d passes are under way", len(self._running))
+        self._queue.cancel_timers()
+        _, late = await asyncio.wait(working, timeout=grace.total_seconds())
+        return late
+
+    async def _wait_until_served(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                if await self._cluster.is_served():
+                    return
+                self._problem = "the CRD is not installed: kubectl apply -f crds/tairinstances.yaml"
+            except ClusterUnavailableError as error:
+                self._problem = str(error)
+            logger.warning("Waiting: %s", self._problem)
+            await _first_of(self.stopping, seconds=RETRY_SECONDS)
+
+    async def _list_again_and_again(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                resources = await self._cluster.list_all()
+            except ClusterUnavailableError as error:
+                logger.warning("The resources cannot be listed: %s", error)
+                await _first_of(self.stopping, seconds=RETRY_SECONDS)
+                continue
+            self._reconciler.forget_all_but({resource.metadata.uid for resource in resources})
+            for resource in resources:
+                self._enqueue(resource)
+            self._problem = None
+            self._listed.set()
+            await _first_of(self.stopping, seconds=LIST_SECONDS)
+
+    def _enqueue(self, resource: TairInstance) -> None:
+        key = Key(resource.metadata.namespace, resource.metadata.name)
+        due = until_due(resource, self._policy, self._clock.now())
+        if due is not None and due <= timedelta(0):
+            self._queue.add(key, Priority.CLOCK)
+        elif due is not None and not self._queue.is_known(key):
+            self._queue.add_after(key, due)
+
+    async def _follow_access_list(self) -> None:
+        """Look at every resource in the light of a changed access list."""
+        while self._access is not None and not self.stopping.is_set():
+            await _first_of(self.stopping, seconds=ACCESS_SECONDS)
+            if not await asyncio.to_thread(self._access.reload):
+                continue
+            try:
+                for resource in await self._cluster.list_all():
+                    self._queue.add(Key(resource.metadata.namespace, resource.metadata.name), Priority.CLOCK)
+            except ClusterUnavailableError as error:
+                logger.warning("The resources cannot be listed: %s", error)
+
+    async def _work(self) -> None:
+        # No pass, and so no call, before the first complete LIST.
+        await _first_of(self._listed, self.stopping)
+        await work(self._queue, self._pass, self.stopping)
+
+    async def _pass(self, key: Key) -> timedelta | None:
+        started = self._running[key] = time.monotonic()
+        result = "error"
+        try:
+            requeue_after = await self._reconciler.reconcile(key)
+            result = "success" if requeue_after is None else "requeue_after"
+        finally:
+            del self._running[key]
+            metrics.record_pass(result, time.monotonic() - started, self._queue.depth())
+        return requeue_after
+
+
+async def _first_of(*events: asyncio.Event, seconds: float | None = None) -> None:
+    """Wait for one of the events, or for a time."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
