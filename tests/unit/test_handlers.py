@@ -1,0 +1,38 @@
+"""Which events lead to a pass: those that tell something new, and not our own writes."""
+
+from typing import Any
+
+import pytest
+
+from tair_operator.handlers import needs_pass
+from tair_operator.models import ANNOTATION_RECONCILE
+
+
+def body(
+    generation: int = 1, observed: int | None = 1, token: str | None = None, handled: str | None = None, **metadata: str
+) -> dict[str, Any]:
+    annotations = {"annotations": {ANNOTATION_RECONCILE: token}} if token else {}
+    status = {"observedGeneration": observed, "lastHandledReconcileAt": handled} if observed is not None else {}
+    return {"metadata": {"generation": generation, **annotations, **metadata}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kind", "event", "answer"),
+    [
+        ("a resource that nobody has seen needs a pass", "ADDED", body(observed=None), True),
+        ("a resource with the default of the CRD needs a pass", "ADDED", body(observed=-1), True),
+        ("an edit needs a pass", "MODIFIED", body(2), True),
+        ("our own status write needs none", "MODIFIED", body(), False),
+        ("somebody's label needs none", "MODIFIED", body(labels="x"), False),
+        ("a first sight of what is settled needs none", None, body(), False),
+        ("a first sight of what was edited meanwhile needs one", None, body(2), True),
+        ("a request by annotation needs a pass", "MODIFIED", body(token="1"), True),
+        ("a new request by annotation needs a pass", "MODIFIED", body(token="2", handled="1"), True),
+        ("a request that was handled needs none", "MODIFIED", body(token="1", handled="1"), False),
+        ("a deletion needs a pass", "DELETED", body(), True),
+        ("the beginning of a deletion needs a pass", "MODIFIED", body(deletionTimestamp="2026-03-02"), True),
+        ("a body without anything needs none", "MODIFIED", {}, False),
+    ],
+)
+def test_needs_pass(sentence: str, kind: str | None, event: dict[str, Any], answer: bool) -> None:  # noqa: FBT001
+    assert needs_pass(kind, event) is answer, sentence

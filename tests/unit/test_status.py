@@ -1,0 +1,382 @@
+"""The status that a pass leaves behind, and what is worth a write."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tair_operator.models import (
+    ANNOTATION_RECONCILE,
+    Action,
+    Condition,
+    ConnectionState,
+    DirectConnectionStatus,
+    ErrorStatus,
+    Operation,
+    Outcome,
+    ReachedStatus,
+    Reason,
+    TairInstance,
+    TairInstanceStatus,
+)
+from tair_operator.ports import Observation
+from tair_operator.stance import Plan, Stance
+from tair_operator.status import Look, is_worth_writing, next_status
+from tests.builders import (
+    HOST,
+    NOW,
+    ago,
+    cloud_error,
+    condition,
+    endpoint,
+    instance_status,
+    observation,
+    operation,
+    ready_status,
+    refused,
+    resource,
+    seconds,
+    status,
+)
+
+BUSY = Plan(Stance.RECONCILING, Reason.INSTANCE_BUSY, "Busy", ConnectionState.ALLOCATED)
+RELEASING = Plan(Stance.RECONCILING, Reason.RELEASING, "Releasing", ConnectionState.RELEASING)
+RELEASED = Plan(Stance.READY, Reason.RELEASED, "Released", ConnectionState.RELEASED, ready="True", reached=True)
+ALLOCATED = Plan(Stance.READY, Reason.ALLOCATED, "Allocated", ConnectionState.ALLOCATED, ready="True", reached=True)
+DONE = Plan(
+    Stance.READY,
+    Reason.RELEASED,
+    "Released",
+    ConnectionState.RELEASED,
+    ready="True",
+    reached=True,
+    outcome=Outcome.SUCCEEDED,
+)
+
+
+def after(plan: Plan, made: TairInstance, seen: Observation | None = None, now: datetime = NOW) -> TairInstanceStatus:
+    return next_status(made, plan, Look(seen or observation()), now)
+
+
+# --- What is worth a write ---
+
+
+def changed(**update: object) -> TairInstanceStatus:
+    return FULL.model_copy(update=update)
+
+
+ERROR = ErrorStatus(action="DescribeInstances", code="ServiceUnavailable", message="Come back.", time=ago(60))
+FULL = ready_status(True, error=ERROR)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        FULL,
+        changed(error=ERROR.model_copy(update={"time": NOW})),
+        changed(error=ERROR.model_copy(update={"request_id": "R-2"})),
+        changed(instance=instance_status(status="Changing")),
+    ],
+)
+def test_what_may_lag_behind_is_not_worth_a_write(same: TairInstanceStatus) -> None:
+    assert not is_worth_writing(FULL, same)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed(observed_generation=2),
+        changed(error=None),
+        changed(error=ERROR.model_copy(update={"code": "Throttling"})),
+        changed(error=ERROR.model_copy(update={"message": "Another."})),
+        changed(instance=instance_status(name="renamed")),
+        changed(direct_connection=None),
+        changed(reached=None),
+        changed(operation=operation()),
+        changed(last_handled_reconcile_at="1"),
+        changed(conditions=[]),
+    ],
+)
+def test_everything_else_is_worth_a_write(other: TairInstanceStatus) -> None:
+    assert is_worth_writing(FULL, other)
+
+
+def test_an_error_whose_words_differ_only_by_an_id_or_a_time_is_not_worth_a_write() -> None:
+    one, two = (
+        changed(error=ERROR.model_copy(update={"message": f"5D622714-AEDD-4609-9167-F5DDD3D1{tail} at {at}"}))
+        for tail, at in (("AAAA", "2026-03-02T12:00:01Z"), ("BBBB", "2026-03-02T12:00:02Z"))
+    )
+
+    assert not is_worth_writing(one, two)
+
+
+def test_an_instance_that_was_written_as_busy_is_written_as_normal() -> None:
+    """Else the intermediate status, written along with something else, would stay for ever."""
+    assert is_worth_writing(changed(instance=instance_status(status="Changing")), FULL)
+
+
+def test_the_first_sight_of_the_instance_is_worth_a_write() -> None:
+    assert is_worth_writing(changed(instance=None), FULL)
+
+
+# --- What is composed ---
+
+
+def test_a_look_becomes_a_status() -> None:
+    seen = observation(endpoints=(endpoint(ip_address="10.0.0.1", vpc_id="vpc-1", v_switch_id="v-1"),))
+    made = resource(True, generation=3, annotations={ANNOTATION_RECONCILE: "1"})
+
+    assert after(ALLOCATED, made, seen) == TairInstanceStatus(
+        observed_generation=3,
+        conditions=[condition("Ready", "True", Reason.ALLOCATED, "Allocated", generation=3)],
+        direct_connection=DirectConnectionStatus(
+            state=ConnectionState.ALLOCATED,
+            host=HOST,
+            port=6379,
+            ip_address="10.0.0.1",
+            vpc_id="vpc-1",
+            v_switch_id="v-1",
+        ),
+        reached=ReachedStatus(direct_connection=True, time=NOW),
+        instance=instance_status(),
+        last_handled_reconcile_at="1",
+    )
+
+
+@pytest.mark.parametrize("state", [ConnectionState.RELEASED, ConnectionState.ALLOCATING])
+def test_the_address_goes_with_the_endpoint(state: ConnectionState) -> None:
+    plan = Plan(Stance.RECONCILING, Reason.PENDING, "", state)
+    made = resource(True, status=status(ConnectionState.ALLOCATED))
+
+    assert after(plan, made, observation(False)).direct_connection == DirectConnectionStatus(state=state)
+
+
+def test_the_address_stays_while_nothing_is_known() -> None:
+    plan = Plan(Stance.RECONCILING, Reason.PENDING, "", ConnectionState.UNKNOWN)
+    known = after(plan, resource(True, status=status(ConnectionState.ALLOCATED)), observation(None)).direct_connection
+
+    assert known == DirectConnectionStatus(state=ConnectionState.UNKNOWN, host=HOST, port=6379)
+
+
+def test_the_address_of_an_endpoint_that_is_being_allocated_is_not_shown_yet() -> None:
+    plan = Plan(Stance.RECONCILING, Reason.ALLOCATING, "", ConnectionState.ALLOCATING)
+    known = after(plan, resource(True, status=status(ConnectionState.ALLOCATING))).direct_connection
+
+    assert known == DirectConnectionStatus(state=ConnectionState.ALLOCATING)
+
+
+def test_a_pass_without_a_look_keeps_what_is_known_of_the_instance() -> None:
+    made = resource(suspend=True, status=ready_status(True))
+    plan = Plan(Stance.SUSPENDED, Reason.SUSPENDED, "", ConnectionState.ALLOCATED)
+
+    assert next_status(made, plan, Look(), NOW).instance == instance_status()
+
+
+def test_an_intent_takes_the_place_of_the_operation_and_of_the_error() -> None:
+    intent = operation(outcome=Outcome.STARTED, id="op-2")
+    made = resource(False, status=status(ConnectionState.ALLOCATED, operation=refused("Throttling"), error=ERROR))
+    following = next_status(made, RELEASING, Look(observation()), NOW, intent=intent)
+
+    assert following.operation == intent
+    assert following.error is None
+    assert following.history == [refused("Throttling")]
+
+
+def test_unknown_fields_of_a_newer_version_survive() -> None:
+    stored = TairInstanceStatus.model_validate({"observedGeneration": 1, "fromTheFuture": {"deep": [1]}})
+    wire = after(RELEASED, resource(False, status=stored), observation(False)).model_dump(by_alias=True)
+
+    assert wire["fromTheFuture"] == {"deep": [1]}
+
+
+def test_the_conditions_of_others_survive() -> None:
+    foreign = Condition(type="Audited", status="True", reason="R", last_transition_time=ago(9))
+    made = resource(False, status=status(conditions=[foreign]))
+
+    assert after(RELEASED, made, observation(False)).conditions[-1] == foreign
+
+
+def test_a_request_for_a_pass_stays_handled_when_its_annotation_is_gone() -> None:
+    made = resource(False, status=status(last_handled_reconcile_at="1"))
+
+    assert after(RELEASED, made, observation(False)).last_handled_reconcile_at == "1"
+
+
+# --- What becomes of an operation ---
+
+
+@pytest.mark.parametrize(
+    ("before", "outcome", "update"),
+    [
+        (operation(request_id="R", http_status=200), Outcome.SUCCEEDED, {"finished_at": NOW}),
+        (operation(request_id="R", http_status=200), Outcome.FAILED, {"finished_at": NOW}),
+        (
+            operation(outcome=Outcome.STARTED),
+            Outcome.SUCCEEDED,
+            {"finished_at": NOW, "message": "No answer was recorded; its effect was seen"},
+        ),
+        (
+            operation(outcome=Outcome.UNKNOWN),
+            Outcome.FAILED,
+            {"finished_at": NOW, "message": "No answer was recorded; no effect was seen"},
+        ),
+        (operation(outcome=Outcome.UNKNOWN, http_status=502, message="Bad"), Outcome.FAILED, {"finished_at": NOW}),
+        (operation(outcome=Outcome.STARTED), Outcome.UNKNOWN, {}),
+    ],
+)
+def test_an_operation_ends_with_its_outcome(before: Operation, outcome: Outcome, update: dict[str, Any]) -> None:
+    plan = Plan(Stance.RECONCILING, Reason.PENDING, "", ConnectionState.UNKNOWN, outcome=outcome)
+    following = after(plan, resource(False, status=status(operation=before)))
+
+    assert following.operation == before.model_copy(update={"outcome": outcome} | update)
+
+
+def test_an_operation_that_goes_on_is_not_history() -> None:
+    assert after(RELEASING, resource(False, status=status(operation=operation()))).history == []
+
+
+def test_history_keeps_five_finished_operations_newest_first() -> None:
+    history = [operation(outcome=Outcome.FAILED, id=f"old-{number}") for number in range(5)]
+    made = resource(False, status=status(operation=operation(request_id="R"), history=history))
+    following = after(DONE, made, observation(False))
+
+    assert [found.id for found in following.history] == ["op-1", "old-0", "old-1", "old-2", "old-3"]
+    assert following.history[0] == following.operation
+
+
+def test_an_operation_enters_history_once() -> None:
+    made = resource(False, status=status(operation=operation(), history=[]))
+    once = after(DONE, made, observation(False))
+
+    assert after(RELEASED, resource(False, status=once), observation(False)).history == once.history
+
+
+@pytest.mark.parametrize(
+    ("new", "ids"),
+    [
+        (refused("Throttling", id="op-2", attempt=2), ["op-2"]),
+        (refused("Other", id="op-2"), ["op-2", "op-1"]),
+        (refused("Throttling", id="op-2", generation=2), ["op-2", "op-1"]),
+        (refused("Throttling", Action.ALLOCATE, id="op-2"), ["op-2", "op-1"]),
+        (operation(outcome=Outcome.FAILED, id="op-2"), ["op-2", "op-1"]),
+    ],
+)
+def test_only_an_identical_rejection_takes_the_place_of_the_one_before(new: Operation, ids: list[str]) -> None:
+    made = resource(False, status=status(operation=new, history=[refused("Throttling")]))
+
+    assert [found.id for found in after(BUSY, made).history] == ids
+
+
+# --- What was reached ---
+
+
+def test_a_value_that_was_reached_by_a_call_names_the_call() -> None:
+    made = resource(False, status=status(operation=operation()))
+
+    assert after(DONE, made, observation(False)).reached == ReachedStatus(
+        direct_connection=False, operation_id="op-1", time=NOW
+    )
+
+
+def test_a_value_that_is_seen_again_was_reached_before() -> None:
+    made = resource(False, status=ready_status(False))
+
+    assert after(RELEASED, made, observation(False)).reached == made.status.reached
+
+
+def test_a_value_that_our_own_call_left_meanwhile_is_reached_anew() -> None:
+    made = resource(False, status=ready_status(False, operation=operation(Action.ALLOCATE, Outcome.FAILED)))
+
+    assert after(RELEASED, made, observation(False)).reached == ReachedStatus(direct_connection=False, time=NOW)
+
+
+def test_a_clock_that_went_back_does_not_let_a_value_be_reached_before_its_call() -> None:
+    made = resource(False, status=status(operation=operation(started_at=NOW + seconds(60))))
+    once = after(DONE, made, observation(False))
+    again = after(RELEASED, resource(False, status=once), observation(False), NOW + seconds(1))
+
+    assert once.reached == ReachedStatus(direct_connection=False, operation_id="op-1", time=NOW + seconds(60))
+    assert again.reached == once.reached
+
+
+def test_another_value_is_reached_anew() -> None:
+    made = resource(False, status=ready_status(True))
+
+    assert after(RELEASED, made, observation(False)).reached == ReachedStatus(direct_connection=False, time=NOW)
+
+
+def test_what_was_reached_stays_while_something_else_is_wanted() -> None:
+    made = resource(False, status=ready_status(True))
+
+    assert after(BUSY, made).reached == made.status.reached
+
+
+def test_nothing_is_reached_where_nothing_is_wanted() -> None:
+    plan = Plan(Stance.READY, Reason.OBSERVED, "", ConnectionState.ALLOCATED, ready="True")
+
+    assert after(plan, resource(status=ready_status(True))).reached is None
+
+
+# --- Errors ---
+
+FAILURE = cloud_error(http_status=503, request_id="R-1")
+FAILURE_STATUS = ErrorStatus(
+    action="DescribeInstances",
+    code="ServiceUnavailable",
+    message="Come back later.",
+    http_status=503,
+    request_id="R-1",
+    time=NOW,
+)
+
+
+def test_the_error_of_a_look_is_shown_with_the_time_when_it_was_first_met() -> None:
+    once = next_status(resource(), BUSY, Look(error=FAILURE), NOW)
+    repeated = cloud_error(http_status=503, request_id="R-2")
+    again = next_status(resource(status=once), BUSY, Look(error=repeated), NOW + seconds(60))
+
+    assert once.error == FAILURE_STATUS
+    assert again.error == FAILURE_STATUS.model_copy(update={"request_id": "R-2"})
+
+
+def test_another_error_has_a_time_of_its_own() -> None:
+    made = resource(status=status(error=ERROR))
+
+    assert next_status(made, BUSY, Look(error=FAILURE), NOW).error == FAILURE_STATUS
+
+
+def test_an_error_goes_when_nothing_fails() -> None:
+    assert after(RELEASED, resource(False, status=status(error=ERROR)), observation(False)).error is None
+
+
+def test_the_error_of_a_refused_call_is_shown_while_it_matters() -> None:
+    made = resource(False, status=status(operation=refused("Throttling")))
+
+    assert after(BUSY, made).error == ErrorStatus(
+        action="ReleaseDirectConnection",
+        code="Throttling",
+        message="Because of Throttling.",
+        http_status=400,
+        request_id="R-1",
+        time=ago(9),
+    )
+
+
+def test_the_error_of_an_unknown_outcome_has_the_time_of_the_pass_that_met_it() -> None:
+    unknown = operation(outcome=Outcome.UNKNOWN, code="ReadTimeout")
+
+    assert after(RELEASING, resource(False, status=status(operation=unknown))).error == ErrorStatus(
+        action="ReleaseDirectConnection", code="ReadTimeout", message="", time=NOW
+    )
+
+
+def test_a_call_that_succeeded_after_all_is_no_error_later() -> None:
+    succeeded = operation(outcome=Outcome.SUCCEEDED, code="ReadTimeout")
+
+    assert after(BUSY, resource(True, status=status(operation=succeeded))).error is None
+
+
+def test_the_error_of_a_refused_call_goes_when_the_wanted_value_is_there() -> None:
+    made = resource(False, status=status(operation=refused("NetTypeNotExists")))
+
+    assert after(RELEASED, made, observation(False)).error is None
