@@ -311,7 +311,7 @@ SECOND_LOOK = reconciling(
     seconds(5),
     "absent and Normal",
 )
-BUSY = "r-bp1 is being changed (InstanceStatus Changing); waiting until it is Normal"
+BUSY = "r-bp1 is being changed; waiting until its status is Normal"
 SUSPENDED = Plan(
     Stance.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true: nothing is looked at and nothing is called", UNKNOWN
 )

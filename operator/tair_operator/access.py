@@ -7,8 +7,8 @@ read again when it changes; a bad edit keeps the last good list.
 """
 
 import logging
+import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
@@ -147,7 +147,7 @@ class AccessFile:
 
 
 def _matches(patterns: list[str], value: str) -> bool:
-    return any(fnmatchcase(value, pattern) for pattern in patterns)
+    return any(re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), value) for pattern in patterns)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -19,7 +19,11 @@ OURS = frozenset({"Ready", "Reconciling", "Stalled", "Suspended"})
 def next_conditions(current: Iterable[Condition], plan: Plan, generation: int, now: datetime) -> list[Condition]:
     """Return all conditions after a plan: ours as it says, those of other controllers untouched."""
     before = {condition.type: condition for condition in current}
-    ours = [_condition(before.get("Ready"), "Ready", plan.ready, plan, generation, now)]
+    ready = _condition(before.get("Ready"), "Ready", plan.ready, plan, generation, now)
+    if plan.stance is Stance.SUSPENDED and plan.ready == "True" and "Ready" in before:
+        # It is still as it was when it was last looked at, and for the same reason.
+        ready = ready.model_copy(update={"reason": before["Ready"].reason, "message": before["Ready"].message})
+    ours = [ready]
     if plan.stance is not Stance.READY:
         ours.append(_condition(before.get(plan.stance), plan.stance, "True", plan, generation, now))
     return ours + [condition for kind, condition in before.items() if kind not in OURS]

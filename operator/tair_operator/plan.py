@@ -130,9 +130,9 @@ def suspended(s: Situation) -> Plan | None:
     if not s.resource.spec.suspend:
         return None
     wanted = {True: ConnectionState.ALLOCATED, False: ConnectionState.RELEASED}
-    is_satisfied = s.in_doubt is None and (
-        s.last_state is wanted[s.wanted] if s.wanted is not None else s.last_state is not ConnectionState.UNKNOWN
-    )
+    known = s.resource.status.condition("Ready")
+    was_satisfied = known is not None and known.status == "True" and s.in_doubt is None
+    is_satisfied = was_satisfied and (s.wanted is None or s.last_state is wanted[s.wanted])
     return Plan(
         Stance.SUSPENDED,
         Reason.SUSPENDED,
@@ -265,27 +265,27 @@ def instance_busy(s: Situation) -> Plan | None:
 def call_refused_before(s: Situation) -> Plan | None:
     """A call that was refused is repeated when its cause may have gone, and not sooner."""
     last = s.previous_attempt
-    if last is None or s.is_requested:
+    if last is None:
         return None
+    # An edit or a request ends the long pauses, but nobody hammers the cloud by editing.
+    attempt = 1 if s.is_asked_anew else last.attempt
     if last.outcome is Outcome.NOT_SENT:
         message = f"{last.action} was not sent: {lasting(last.message)}"
-        return pause(
-            s, last, Reason.CLOUD_UNREACHABLE, message, backoff(NOT_SENT_PAUSE, last.attempt, NOT_SENT_PAUSE_MAX)
-        )
+        return pause(s, last, Reason.CLOUD_UNREACHABLE, message, backoff(NOT_SENT_PAUSE, attempt, NOT_SENT_PAUSE_MAX))
     if last.outcome is not Outcome.REJECTED or s.context.refusal is None:
         return None
     error_class, reason = s.context.refusal
     message = f"{last.action} was refused with {last.code}: {lasting(last.message)}"
     match error_class:
         case ErrorClass.BUSY:
-            return pause(s, last, reason, message, backoff(REFUSAL_PAUSE, last.attempt, BACKOFF_MAX / 2))
+            return pause(s, last, reason, message, backoff(REFUSAL_PAUSE, attempt, BACKOFF_MAX / 2))
         case ErrorClass.TRANSIENT:
-            return pause(s, last, reason, message, backoff(REFUSAL_PAUSE, last.attempt, BACKOFF_MAX))
+            return pause(s, last, reason, message, backoff(REFUSAL_PAUSE, attempt, BACKOFF_MAX))
         case ErrorClass.CONFIRM:
             message = f"{last.action} was answered with {last.code}, but a look shows otherwise; looking again"
             return pause(s, last, Reason.OUTCOME_UNKNOWN, message, s.context.policy.settle)
         case ErrorClass.BLOCKED | ErrorClass.INVALID:
-            return blocked(s, last, reason, message)
+            return None if s.is_asked_anew else blocked(s, last, reason, message)
         case _:
             assert_never(error_class)
 
@@ -293,7 +293,7 @@ def call_refused_before(s: Situation) -> Plan | None:
 def releases_without_effect(s: Situation) -> Plan | None:
     """After three releases that had no visible effect a person has to look."""
     last = s.previous_attempt
-    if last is None or last.action is not Action.RELEASE or s.is_requested:
+    if last is None or last.action is not Action.RELEASE or s.is_asked_anew:
         return None
     failed = [
         operation

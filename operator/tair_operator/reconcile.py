@@ -12,16 +12,15 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tair_operator.models import Action, Operation, Outcome, TairInstance
+from tair_operator.operations import accepted, announce, failed, not_sent
 from tair_operator.plan import decide, needs_look, owner_of
 from tair_operator.ports import (
-    Answer,
     Clock,
     Cloud,
     CloudError,
     Cluster,
     ClusterUnavailableError,
     ConflictError,
-    Effect,
     InstanceRef,
     Key,
     PreparedCall,
@@ -33,6 +32,8 @@ from tair_operator.status import Look, is_worth_writing, next_status
 logger = logging.getLogger(__name__)
 
 AT_ONCE = timedelta(0)
+LOOK_SECONDS = 30.0
+"""A call rests on a look that is no older than this: waiting for the limiter may take time."""
 FENCE_SECONDS = 1.0
 """A call leaves within this time of its intent, or not at all: the manifest may have changed since."""
 
@@ -80,6 +81,7 @@ class Reconciler:
         if resource is None or resource.metadata.deletion_timestamp is not None:
             return None
         context = self._context(resource)
+        began = self.clock.monotonic()
         look = await self._look(resource, context)
         plan = self._decide(resource, look, context)
         if plan.action is not None:
@@ -94,6 +96,8 @@ class Reconciler:
                 plan = self._decide(resource, look, replace(context, obstacle=error))
         self._memory.keep(resource.metadata.uid, plan.holds, self.clock.monotonic())
         if call is not None and plan.action is not None:
+            if self.clock.monotonic() - began > LOOK_SECONDS:
+                return AT_ONCE
             return await self._act(resource, plan, plan.action, call, look)
         await self._report(resource, plan, look)
         return plan.requeue_after
@@ -143,29 +147,22 @@ class Reconciler:
         self, resource: TairInstance, plan: Plan, action: Action, call: PreparedCall, look: Look
     ) -> timedelta:
         """Announce, call, record. The three are one: nothing but the call may come between them."""
-        operation = Operation(
-            id=self.new_id(),
-            action=action,
-            generation=resource.metadata.generation,
-            attempt=_attempt(resource, action),
-            drift=True if plan.corrects_drift else None,
-            started_at=self.clock.now(),
-            outcome=Outcome.STARTED,
-        )
-        status = next_status(resource, plan, look, self.clock.now(), intent=operation)
+        now = self.clock.now()
+        operation = announce(resource, action, now, new_id=self.new_id(), corrects_drift=plan.corrects_drift)
+        status = next_status(resource, plan, look, now, intent=operation)
         fence = _Fence(self.clock)
         try:
             stored = await self.cluster.write_status(resource, status)
         except ClusterUnavailableError:
             # It may have been stored. Not one byte of the call was sent, and this says so.
-            await self._settle(resource, _not_sent(operation, self.clock, "the intent was not confirmed"))
+            await self._settle(resource, not_sent(operation, self.clock.now(), "the intent was not confirmed"))
             raise
         if stored.metadata.resource_version == resource.metadata.resource_version:
             message = f"the intent for {resource.metadata.name} changed nothing"
             raise ConflictError(message)
         if fence.is_late():
             late = "storing the intent took too long, and the manifest may have changed since"
-            answered = _not_sent(operation, self.clock, late)
+            answered = not_sent(operation, self.clock.now(), late)
         else:
             # No await may come between the intent and this call.
             answered = await self._send(call, operation)
@@ -176,8 +173,8 @@ class Reconciler:
         try:
             answer = await call.send()
         except CloudError as error:
-            return _failed(operation, error, self.clock)
-        return _accepted(operation, answer)
+            return failed(operation, error, self.clock.now())
+        return accepted(operation, answer)
 
     async def _settle(self, resource: TairInstance, operation: Operation) -> None:
         is_written = await self.cluster.write_answer(resource, operation)
@@ -205,46 +202,6 @@ class _Fence:
 def _next_look(operation: Operation) -> timedelta:
     """Look at once after a failure, to report it; give an accepted change a second to show."""
     return timedelta(seconds=1) if operation.outcome is Outcome.ACCEPTED else AT_ONCE
-
-
-def _not_sent(operation: Operation, clock: Clock, why: str) -> Operation:
-    """Return the operation as one that was never sent."""
-    update = {"outcome": Outcome.NOT_SENT, "finished_at": clock.now(), "message": why}
-    return operation.model_copy(update=update)
-
-
-def _accepted(operation: Operation, answer: Answer) -> Operation:
-    update = {"outcome": Outcome.ACCEPTED, "request_id": answer.request_id, "http_status": answer.http_status}
-    return operation.model_copy(update=update)
-
-
-def _failed(operation: Operation, error: CloudError, clock: Clock) -> Operation:
-    if not error.sent:
-        outcome = Outcome.NOT_SENT
-    elif error.effect is Effect.POSSIBLE:
-        outcome = Outcome.UNKNOWN
-    else:
-        outcome = Outcome.REJECTED
-    update = {
-        "outcome": outcome,
-        "finished_at": None if outcome is Outcome.UNKNOWN else clock.now(),
-        "request_id": error.request_id,
-        "http_status": error.http_status,
-        "code": error.code,
-        "message": error.message,
-    }
-    return operation.model_copy(update=update)
-
-
-def _attempt(resource: TairInstance, action: Action) -> int:
-    last = resource.status.operation
-    is_repetition = (
-        last is not None
-        and last.action is action
-        and last.generation == resource.metadata.generation
-        and last.outcome is not Outcome.SUCCEEDED
-    )
-    return last.attempt + 1 if last is not None and is_repetition else 1
 
 
 def _ref(resource: TairInstance) -> InstanceRef:

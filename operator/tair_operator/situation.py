@@ -126,7 +126,13 @@ class Situation:
         last = self.operation
         if last is None or last.action is not self.needed_action or last.outcome is Outcome.SUCCEEDED:
             return None
-        return last if last.generation == self.resource.metadata.generation else None
+        return last
+
+    @property
+    def is_asked_anew(self) -> bool:
+        """Whether a person edited the manifest since the last operation, or asked for another try."""
+        last = self.operation
+        return self.is_requested or last is None or last.generation != self.resource.metadata.generation
 
     @property
     def has_just_released(self) -> bool:
@@ -222,11 +228,15 @@ class Situation:
         """For how long a fact that the previous plan named has been true."""
         return self.context.seen.get(fact, NOTHING)
 
+    @property
+    def resync(self) -> timedelta:
+        """How often to look for drift; 0 for never."""
+        seconds = self.resource.spec.resync_seconds
+        return self.context.policy.resync if seconds is None else timedelta(seconds=seconds)
+
     def next_resync(self) -> timedelta | None:
         """Time to the next look for drift; None for never."""
-        seconds = self.resource.spec.resync_seconds
-        interval = self.context.policy.resync if seconds is None else timedelta(seconds=seconds)
-        return until_resync(self.resource.metadata.uid, interval, self.now)
+        return until_resync(self.resource.metadata.uid, self.resync, self.now)
 
     def next_try(self) -> timedelta:
         """Time to the next look at a trouble: nothing is terminal for ever, also where drift is not looked for."""

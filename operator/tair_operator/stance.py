@@ -156,7 +156,7 @@ def keep_ready(s: Situation, plan: Plan) -> Plan:
         return plan
     fact = "ready but not seen"
     holds = plan.holds | {fact}
-    if known.status == "True" and s.seen_for(fact) < max(3 * s.context.policy.resync, READY_KEPT_MIN):
+    if known.status == "True" and s.seen_for(fact) < max(3 * s.resync, READY_KEPT_MIN):
         return replace(
             plan,
             stance=Stance.READY,
@@ -176,7 +176,8 @@ def busy(s: Situation) -> Plan:
         fact = f"InstanceStatus is {s.instance.status}; the instance has to be Normal"
         return stall(s, Reason.INSTANCE_NOT_ELIGIBLE, f"{s.name} is not eligible: {fact}")
     fact = "busy"
-    message = f"{s.name} is being changed (InstanceStatus {s.instance.status}); waiting until it is Normal"
+    # Without the status itself: on its way to Normal it may take several values, and none is worth a write.
+    message = f"{s.name} is being changed; waiting until its status is Normal"
     return wait(s, Reason.INSTANCE_BUSY, message, fact=fact, requeue_after=poll(s.seen_for(fact)))
 
 

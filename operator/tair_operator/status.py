@@ -21,11 +21,10 @@ from tair_operator.models import (
     TairInstance,
     TairInstanceStatus,
 )
+from tair_operator.operations import remembered, settled
 from tair_operator.ports import CloudError, Observation
-from tair_operator.situation import NORMAL, UNSETTLED, direct_endpoint
+from tair_operator.situation import NORMAL, direct_endpoint
 from tair_operator.stance import Plan, Stance, lasting
-
-HISTORY_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def next_status(
 ) -> TairInstanceStatus:
     """Return the whole status after a plan; ``intent`` is the operation that is about to start."""
     status, observation = resource.status, look.observation
-    last = _finish(status.operation, plan.outcome, now)
+    last = settled(status.operation, plan.outcome, now)
     return status.model_copy(
         update={
             "observed_generation": resource.metadata.generation,
@@ -56,7 +55,7 @@ def next_status(
             "instance": _instance(observation) or status.instance,
             "operation": intent or last,
             "error": None if intent else _error(status.error, plan, look.error, last, now),
-            "history": _history(status.history, last),
+            "history": remembered(status.history, last),
             "last_handled_reconcile_at": resource.metadata.annotations.get(
                 ANNOTATION_RECONCILE, status.last_handled_reconcile_at
             ),
@@ -80,18 +79,6 @@ def _essence(status: TairInstanceStatus) -> TairInstanceStatus:
 def _is_normal_again(before: InstanceStatus | None, after: InstanceStatus | None) -> bool:
     """Whether an intermediate status was written, with something else, that would now stay for ever."""
     return before is not None and after is not None and before.status != NORMAL and after.status == NORMAL
-
-
-def _finish(operation: Operation | None, outcome: Outcome | None, now: datetime) -> Operation | None:
-    if operation is None or outcome is None:
-        return operation
-    update: dict[str, object] = {"outcome": outcome}
-    if outcome not in UNSETTLED:
-        update["finished_at"] = now
-        if operation.http_status is None:
-            seen = "its effect was seen" if outcome is Outcome.SUCCEEDED else "no effect was seen"
-            update["message"] = f"No answer was recorded; {seen}"
-    return operation.model_copy(update=update)
 
 
 def _connection(
@@ -139,7 +126,9 @@ def _reached(resource: TairInstance, plan: Plan, last: Operation | None, now: da
     is_left = by_us or (before is not None and last is not None and last.started_at > before.time)
     if before is not None and before.direct_connection is wanted and not is_left:
         return before
-    return ReachedStatus(direct_connection=wanted, operation_id=last.id if last and by_us else None, time=now)
+    # Never before the last call began, also where the wall clock went back since: drift is measured against it.
+    time = now if last is None else max(now, last.started_at)
+    return ReachedStatus(direct_connection=wanted, operation_id=last.id if last and by_us else None, time=time)
 
 
 def _error(
@@ -182,19 +171,3 @@ def _error(
         before.http_status,
     )
     return error.model_copy(update={"time": before.time}) if is_same else error
-
-
-def _history(history: list[Operation], last: Operation | None) -> list[Operation]:
-    """Put a finished operation in front; an identical rejection takes the place of the one before."""
-    if last is None or last.finished_at is None or any(operation.id == last.id for operation in history):
-        return history
-    rest = history[1:] if history and _is_repeated_rejection(history[0], last) else history
-    return [last, *rest][:HISTORY_MAX]
-
-
-def _is_repeated_rejection(one: Operation, other: Operation) -> bool:
-    return one.outcome is other.outcome is Outcome.REJECTED and (one.action, one.generation, one.code) == (
-        other.action,
-        other.generation,
-        other.code,
-    )

@@ -317,6 +317,21 @@ REFUSALS = {
         release(),
         context=context(refusal=BLOCKED),
     ),
+    "an edit does not end the five seconds after a refusal": Case(
+        resource(False, generation=2, status=status(ALLOCATED, operation=refused("Throttling.User", attempt=9))),
+        refusal("Throttling.User", Reason.THROTTLED, seconds(1)),
+        context=context(refusal=TRANSIENT, seen={"refused: op-1": 4}),
+    ),
+    "an edit ends a longer pause": Case(
+        resource(False, generation=2, status=status(ALLOCATED, operation=refused("Throttling.User", attempt=9))),
+        release(),
+        context=context(refusal=TRANSIENT, seen={"refused: op-1": 5}),
+    ),
+    "a request does not end the five seconds after a refusal": Case(
+        resource(False, annotations=ASKED, status=status(ALLOCATED, operation=refused("TaskHasExist"))),
+        refusal("TaskHasExist", Reason.INSTANCE_BUSY, seconds(5)),
+        context=context(refusal=BUSY_CODE),
+    ),
     "what was asked for once is not asked for again": Case(
         resource(
             False,
