@@ -62,6 +62,11 @@ def test_an_asterisk_matches_any_run_of_characters(pattern: dict[str, list[str]]
     assert permits(RULE | pattern) == {Verb.OBSERVE}
 
 
+@pytest.mark.parametrize("pattern", ["sho?", "sh[oa]p", "s.*", "shop$"])
+def test_no_other_character_is_special(pattern: str) -> None:
+    assert permits(RULE | {"namespaces": [pattern]}) == frozenset()
+
+
 @pytest.mark.parametrize("namespace", ["shop", "on", "123", "1e3", "null", "0x1f", "2026-01-01"])
 def test_the_line_to_add_is_yaml_that_permits_when_it_is_added(namespace: str) -> None:
     """All of these are names that a namespace can have, and YAML reads most of them as something else."""

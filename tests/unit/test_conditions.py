@@ -56,6 +56,16 @@ def test_a_new_status_moves_the_time_of_the_transition() -> None:
     assert next_conditions(before, RELEASED, 2, NOW)[0].last_transition_time == NOW
 
 
+def test_a_suspended_resource_is_ready_for_the_reason_that_made_it_ready() -> None:
+    before = [made("Ready", "True", RELEASED)]
+    suspended = replace(RELEASED, stance=Stance.SUSPENDED, reason=Reason.SUSPENDED, message="Nothing is looked at")
+
+    ready, other = next_conditions(before, suspended, 3, NOW)
+    assert (ready.status, ready.reason, ready.message) == ("True", RELEASED.reason, RELEASED.message)
+    assert ready.observed_generation == 3
+    assert (other.type, other.reason) == ("Suspended", "Suspended")
+
+
 def test_the_conditions_of_others_are_kept_as_they_are() -> None:
     foreign = Condition.model_validate(
         {"type": "Audited", "status": "False", "reason": "R", "lastTransitionTime": ago(60), "extra": 1}

@@ -34,6 +34,20 @@ UNAVAILABLE = ClusterUnavailableError("the Kubernetes API did not answer")
 # --- The intent, and what may go wrong around it ---
 
 
+async def test_a_call_does_not_rest_on_a_look_that_grew_old_while_it_was_prepared() -> None:
+    w = world(present(), resource(False))
+    w.cloud.at["prepare"] = lambda: w.clock.advance(31)
+
+    again = await w.one_pass()
+    calls_before, writes_before = w.calls(), list(w.cluster.writes)
+    w.cloud.at.pop("prepare", None)
+    await w.run(60)
+
+    assert again == seconds(0)
+    assert (calls_before, writes_before) == ([], [])
+    assert w.ready() == ("True", "Released")
+
+
 async def test_a_conflict_on_the_intent_means_no_call() -> None:
     w = world(present(), resource(False))
     w.cluster.at["write_status"] = lambda: w.cluster.edit(KEY, direct_connection=True)

@@ -267,6 +267,14 @@ def test_only_an_identical_rejection_takes_the_place_of_the_one_before(new: Oper
     assert [found.id for found in after(BUSY, made).history] == ids
 
 
+def test_calls_that_were_not_sent_do_not_push_out_what_happened() -> None:
+    failed = operation(outcome=Outcome.FAILED, id="failed")
+    again = operation(outcome=Outcome.NOT_SENT, id="op-2", finished_at=NOW)
+    made = resource(False, status=status(operation=again, history=[again.model_copy(update={"id": "op-1"}), failed]))
+
+    assert [found.id for found in after(BUSY, made).history] == ["op-2", "failed"]
+
+
 # --- What was reached ---
 
 
