@@ -119,10 +119,13 @@ class FakeCluster(_Points):
     stale: dict[Key, TairInstance] = field(default_factory=dict)
     """What ``get`` shows instead of the truth, as an API server does that lags behind."""
     ignores_status: bool = False
+    is_installed: bool = True
+    reads: int = 0
     _version: int = 0
 
     async def get(self, key: Key) -> TairInstance | None:
         self.pass_point("get")
+        self.reads += 1
         return self.stale.get(key) or self.stored.get(key)
 
     async def list_all(self) -> list[TairInstance]:
@@ -131,7 +134,7 @@ class FakeCluster(_Points):
 
     async def is_served(self) -> bool:
         self.pass_point("is_served")
-        return True
+        return self.is_installed
 
     async def claims(self, instance_id: str) -> list[TairInstance]:
         self.pass_point("claims")

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import yaml
 from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client import Configuration
 from pydantic import ValidationError
@@ -84,12 +85,15 @@ async def find_api_server(environ: Mapping[str, str] = os.environ) -> ApiServer:
             await kubernetes_config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=environ.get("KUBECONFIG"), client_configuration=configuration, persist_config=False
             )
-    except (kubernetes_config.ConfigException, OSError) as error:
+    # The library lets through whatever a file that is no kubeconfig makes it stumble over.
+    except (kubernetes_config.ConfigException, OSError, yaml.YAMLError, TypeError, ValueError, LookupError) as error:
+        # Of a file's content nothing may be shown: a token may be in it.
+        is_plain = isinstance(error, (kubernetes_config.ConfigException, OSError))
         message = (
-            f"no way to the Kubernetes API: {error}. Run in a pod with a ServiceAccount, "
-            "or set KUBECONFIG to a readable kubeconfig"
+            f"no way to the Kubernetes API ({error if is_plain else type(error).__name__}): run in a pod with a "
+            "ServiceAccount, or set KUBECONFIG to a readable kubeconfig"
         )
-        raise ClusterConfigError(message) from error
+        raise ClusterConfigError(message) from (error if is_plain else None)
     bearer = configuration.api_key.get("BearerToken", "").split(" ", 1)[-1]
     return ApiServer(
         url=configuration.host.rstrip("/"),

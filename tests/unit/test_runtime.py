@@ -1,0 +1,168 @@
+"""The running operator: it lists before it works, follows its access list, ends in order, and never alive and blind."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tair_operator import runtime
+from tair_operator.access import AccessFile
+from tair_operator.ports import ClusterUnavailableError
+from tair_operator.queue import WorkQueue
+from tair_operator.runtime import Operator, WatchEndedError
+from tair_operator.situation import Policy
+from tests.builders import KEY, resource
+from tests.fakes import FakeClock, World, fail, present, world
+
+DOWN = ClusterUnavailableError("the API server is down")
+
+
+async def until_stopped(is_watching: asyncio.Event, stop: asyncio.Event) -> None:
+    is_watching.set()
+    await stop.wait()
+
+
+async def ending_at_once(is_watching: asyncio.Event, _: asyncio.Event) -> None:
+    is_watching.set()
+    message = "the stream broke"
+    raise ConnectionError(message)
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(runtime, "ACCESS_SECONDS", 0.0)
+
+
+def operator_on(w: World, access: AccessFile | None = None, queue: WorkQueue | None = None) -> Operator:
+    return Operator(
+        queue=queue or WorkQueue(jitter=lambda: 0.0),
+        cluster=w.cluster,
+        reconciler=w.operator,
+        access=access,
+        clock=FakeClock(),
+        policy=Policy(),
+    )
+
+
+async def run(operator: Operator, watch: runtime.Watch = until_stopped) -> None:
+    await operator.run(watch, workers=2, grace=timedelta(seconds=1), on_watching=lambda: None)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Let the operator run until something is so; pytest's own limit ends what never is."""
+    while not is_so():  # noqa: ASYNC110 - nobody sets an event for what a test is curious about
+        await asyncio.sleep(0.001)
+
+
+async def wait_until_ready(operator: Operator) -> None:
+    await until(lambda: operator.is_unready() is None)
+
+
+async def test_what_is_there_at_the_start_gets_its_pass_and_the_end_is_in_order() -> None:
+    w = world(present(), resource(True))
+    operator = operator_on(w)
+    running = asyncio.create_task(run(operator))
+    await wait_until_ready(operator)
+    await until(lambda: bool(w.cluster.writes))
+    operator.stopping.set()
+    await running
+
+    assert w.ready() == ("True", "Allocated")
+    assert operator.is_unready() == "stopping"
+    assert operator.is_stuck() is None
+
+
+async def test_nothing_is_worked_on_before_the_first_list() -> None:
+    w = world(present(), resource(True))
+    reads_at_failures: list[int] = []
+
+    def fail_three_times() -> None:
+        reads_at_failures.append(w.cluster.reads)
+        if len(reads_at_failures) < 3:
+            w.cluster.at["list_all"] = fail_three_times
+        raise DOWN
+
+    async def telling_of_an_event(is_watching: asyncio.Event, stop: asyncio.Event) -> None:
+        queue.add(KEY)
+        await until_stopped(is_watching, stop)
+
+    w.cluster.at["list_all"] = fail_three_times
+    queue = WorkQueue(jitter=lambda: 0.0)
+    operator = operator_on(w, queue=queue)
+    running = asyncio.create_task(run(operator, telling_of_an_event))
+    await until(lambda: w.cluster.reads > 0)
+    operator.stopping.set()
+    await running
+
+    assert reads_at_failures == [0, 0, 0]
+
+
+async def test_a_missing_crd_is_waited_for() -> None:
+    w = world(present(), resource(True))
+    w.cluster.is_installed = False
+    operator = operator_on(w)
+    running = asyncio.create_task(run(operator))
+    await until(lambda: "crds/tairinstances.yaml" in (operator.is_unready() or ""))
+    w.cluster.is_installed = True
+    await wait_until_ready(operator)
+    operator.stopping.set()
+
+    await running
+
+
+async def test_an_api_server_that_is_down_at_the_start_is_waited_for() -> None:
+    w = world(present(), resource(True))
+    w.cluster.at["is_served"] = fail(DOWN)
+    operator = operator_on(w)
+    running = asyncio.create_task(run(operator))
+    await wait_until_ready(operator)
+    operator.stopping.set()
+
+    await running
+
+
+async def test_the_end_of_the_watch_is_the_end_of_the_operator() -> None:
+    w = world(present(), resource(True))
+
+    with pytest.raises(WatchEndedError) as caught:
+        await run(operator_on(w), ending_at_once)
+
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+async def test_a_changed_access_list_leads_to_a_pass_for_everybody(tmp_path: Path) -> None:
+    path = tmp_path / "access.yaml"
+    path.write_text("rules: []")
+    w = world(present(), resource(True))
+    operator = operator_on(w, AccessFile.open(path))
+    running = asyncio.create_task(run(operator))
+    await until(lambda: bool(w.cluster.writes))
+    reads = w.cluster.reads
+    w.cluster.at["list_all"] = fail(DOWN)
+    path.write_text("rules: [{namespaces: [a], regions: [b], instanceIds: [c], actions: [Observe]}]")
+    await until(lambda: "list_all" not in w.cluster.at)
+    path.write_text("rules: [{namespaces: [a], regions: [b], instanceIds: [d], actions: [Observe]}]")
+    await until(lambda: w.cluster.reads > reads)
+    operator.stopping.set()
+    await running
+
+    assert w.seen(KEY).status.observed_generation == 1
+
+
+async def test_a_pass_that_outran_its_deadline_is_reported_by_the_liveness_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "PASS_DEADLINE", timedelta(0))
+    w = world(present(), resource(True))
+    operator = operator_on(w)
+    answers: list[str | None] = []
+    w.cloud.at["observe"] = lambda: answers.append(operator.is_stuck())
+    running = asyncio.create_task(run(operator))
+    await until(lambda: bool(answers))
+    operator.stopping.set()
+    await running
+
+    assert answers == ["a pass has been running for 0 s"]
