@@ -57,6 +57,10 @@ crds: install ## Render crds/tairinstances.yaml from the models
 	@mkdir -p $(dir $(CRD))
 	@$(PYTHON) -m tair_operator.crd > $(CRD).new && mv $(CRD).new $(CRD) || { rm -f $(CRD).new; exit 1; }
 
+.PHONY: docs
+docs: install ## Render the reference pages that come from the code
+	@PYTHONPATH=. $(PYTHON) -m docs.render
+
 .PHONY: bench
 bench: install ## Measure: prints a table, writes benchmarks/results.json
 	@test -e benchmarks/__main__.py || { echo 'There are no benchmarks yet: benchmarks/__main__.py is missing.' >&2; exit 1; }
