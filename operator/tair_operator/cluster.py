@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from tair_operator.models import GROUP, PLURAL, VERSION, Operation, TairInstance, TairInstanceStatus
 from tair_operator.ports import ClusterUnavailableError, ConflictError, Key
+from tair_operator.stopwatch import waiting
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,12 @@ class KubernetesCluster:
 
     async def claims(self, instance_id: str) -> list[TairInstance]:
         """List, live, every resource whose spec names this instance."""
-        return [_parse(item) for item in await self._list({"fieldSelector": f"spec.instanceId={instance_id}"})]
+        items = await self._list({"fieldSelector": f"spec.instanceId={instance_id}"})
+        try:
+            return [_parse(item) for item in items]
+        except ValidationError as error:
+            message = f"one of the resources that name {instance_id} cannot be read: {error.error_count()} mistakes"
+            raise ClusterUnavailableError(message) from error
 
     async def list_all(self) -> list[TairInstance]:
         """List every resource, in chunks. One that cannot be parsed is reported and left out."""
@@ -181,7 +187,8 @@ class KubernetesCluster:
                 pause = ANSWER_PAUSES[min(attempt, len(ANSWER_PAUSES) - 1)]
                 attempt += 1
                 logger.warning("The answer is not recorded yet, trying again in %.1f s: %s", pause, error)
-                await asyncio.sleep(pause)
+                with waiting():
+                    await asyncio.sleep(pause)
             else:
                 return True
 
@@ -198,10 +205,10 @@ class KubernetesCluster:
     async def _request(
         self, method: str, path: str, patch: list[dict[str, Any]] | None = None, query: dict[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        headers = await self.server.headers()
-        if patch is not None:
-            headers["Content-Type"] = "application/json-patch+json"
         try:
+            headers = await self.server.headers()
+            if patch is not None:
+                headers["Content-Type"] = "application/json-patch+json"
             async with self.session.request(
                 method, self.server.url + path, json=patch, params=query, headers=headers
             ) as response:

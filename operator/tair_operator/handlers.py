@@ -57,7 +57,7 @@ def build_registry(queue: WorkQueue, connect: Callable[[], Awaitable[kopf.Connec
 def needs_pass(kind: str | None, body: Mapping[str, Any]) -> bool:
     """Whether an event tells something that a pass has not answered: our own status writes do not.
 
-    A first sight (``kind`` None) needs none of its own: the operator's own LIST covers it.
+    A settled resource that is merely seen for the first time needs none: the operator's own LIST covers it.
     """
     metadata, status = body.get("metadata", {}), body.get("status", {})
     if kind == "DELETED" or metadata.get("deletionTimestamp"):

@@ -77,8 +77,10 @@ def until_due(resource: TairInstance, policy: Policy, now: datetime) -> timedelt
 
 
 def needs_look(resource: TairInstance, context: Context) -> bool:
-    """Whether the cloud may be asked about this resource at all."""
-    return not resource.spec.suspend and Verb.OBSERVE in context.grant.verbs
+    """Whether the cloud may be asked about this resource at all. Our own call is followed to its end in any case."""
+    operation = resource.status.operation
+    is_under_way = operation is not None and operation.outcome in UNSETTLED
+    return not resource.spec.suspend and (is_under_way or Verb.OBSERVE in context.grant.verbs)
 
 
 def decide(resource: TairInstance, observed: Observation | CloudError | None, context: Context, now: datetime) -> Plan:
@@ -144,7 +146,8 @@ def suspended(s: Situation) -> Plan | None:
 
 def observing_not_allowed(s: Situation) -> Plan | None:
     """The operator's credentials serve only what the access list names."""
-    return None if Verb.OBSERVE in s.context.grant.verbs else not_allowed(s, Verb.OBSERVE)
+    is_allowed = Verb.OBSERVE in s.context.grant.verbs or s.in_doubt is not None
+    return None if is_allowed else not_allowed(s, Verb.OBSERVE)
 
 
 def look_failed(s: Situation) -> Plan | None:
@@ -170,6 +173,28 @@ def instance_missing(s: Situation) -> Plan | None:
 def operation_unsettled(s: Situation) -> Plan | None:
     """An operation that has not settled blocks everything else, whatever the spec says."""
     return None if s.in_doubt is None else waiting(s, s.in_doubt)
+
+
+def stranger_unsettled(s: Situation) -> Plan | None:
+    """A call made for another resource on this instance, since deleted perhaps, blocks like one of our own."""
+    if s.context.stranger is None:
+        return None
+    operation, age = s.context.stranger
+    target = Presence.PRESENT if operation.action is Action.ALLOCATE else Presence.ABSENT
+    if age >= s.context.policy.settle or (s.is_normal and s.presence is target):
+        return None
+    message = (
+        f"{operation.action} was called for another TairInstance of {s.name} and may still take effect; "
+        "nothing is called before that has settled"
+    )
+    return wait(s, Reason.OUTCOME_UNKNOWN, message, requeue_after=poll(age))
+
+
+def being_deleted(s: Situation) -> Plan | None:
+    """A resource that is being deleted leaves the direct connection as it is."""
+    if s.resource.metadata.deletion_timestamp is None:
+        return None
+    return wait(s, Reason.PENDING, "The resource is being deleted; the direct connection is left as it is")
 
 
 def presence_unknown(s: Situation) -> Plan | None:
@@ -270,12 +295,17 @@ def call_refused_before(s: Situation) -> Plan | None:
     # An edit or a request ends the long pauses, but nobody hammers the cloud by editing.
     attempt = 1 if s.is_asked_anew else last.attempt
     if last.outcome is Outcome.NOT_SENT:
+        # With a code it was the cloud that could not be reached, without one it was Kubernetes that took too long.
+        reason = Reason.CLOUD_UNREACHABLE if last.code else Reason.PENDING
         message = f"{last.action} was not sent: {lasting(last.message)}"
-        return pause(s, last, Reason.CLOUD_UNREACHABLE, message, backoff(NOT_SENT_PAUSE, attempt, NOT_SENT_PAUSE_MAX))
-    if last.outcome is not Outcome.REJECTED or s.context.refusal is None:
+        return pause(s, last, reason, message, backoff(NOT_SENT_PAUSE, attempt, NOT_SENT_PAUSE_MAX))
+    if s.context.refusal is None:
         return None
     error_class, reason = s.context.refusal
     message = f"{last.action} was refused with {last.code}: {lasting(last.message)}"
+    if last.outcome is Outcome.FAILED and error_class not in {ErrorClass.BLOCKED, ErrorClass.INVALID}:
+        # It was watched for the settling time, which is pause enough.
+        return None
     match error_class:
         case ErrorClass.BUSY:
             return pause(s, last, reason, message, backoff(REFUSAL_PAUSE, attempt, BACKOFF_MAX / 2))
@@ -285,7 +315,9 @@ def call_refused_before(s: Situation) -> Plan | None:
             message = f"{last.action} was answered with {last.code}, but a look shows otherwise; looking again"
             return pause(s, last, Reason.OUTCOME_UNKNOWN, message, s.context.policy.settle)
         case ErrorClass.BLOCKED | ErrorClass.INVALID:
-            return None if s.is_asked_anew else blocked(s, last, reason, message)
+            if s.is_asked_anew:
+                return pause(s, last, reason, message, REFUSAL_PAUSE)
+            return blocked(s, last, reason, message)
         case _:
             assert_never(error_class)
 
@@ -341,6 +373,8 @@ RULES: tuple[Callable[[Situation], Plan | None], ...] = (
     look_failed,
     instance_missing,
     operation_unsettled,
+    being_deleted,
+    stranger_unsettled,
     presence_unknown,
     absence_unconfirmed,
     only_observing,

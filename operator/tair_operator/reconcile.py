@@ -25,14 +25,14 @@ from tair_operator.ports import (
     Key,
     PreparedCall,
 )
-from tair_operator.situation import Context, Grant, Policy
+from tair_operator.situation import UNSETTLED, Context, Grant, Policy
 from tair_operator.stance import Plan, Stance
 from tair_operator.status import Look, is_worth_writing, next_status
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = timedelta(0)
-LOOK_SECONDS = 30.0
+LOOK_MAX = timedelta(seconds=30)
 """A call rests on a look that is no older than this: waiting for the limiter may take time."""
 FENCE_SECONDS = 1.0
 """A call leaves within this time of its intent, or not at all: the manifest may have changed since."""
@@ -68,6 +68,8 @@ class Reconciler:
     grant: Callable[[TairInstance], Grant]
     new_id: Callable[[], str]
     _memory: _Memory = field(default_factory=_Memory)
+    _in_flight: dict[InstanceRef, tuple[str, Operation, float]] = field(default_factory=dict)
+    """The calls that have not settled: for which uid, which call, since when. A namesake starts without a status."""
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Run one pass and return when to look again; None to wait for an event.
@@ -78,10 +80,9 @@ class Reconciler:
 
         """
         resource = await self.cluster.get(key)
-        if resource is None or resource.metadata.deletion_timestamp is not None:
+        if resource is None or (resource.metadata.deletion_timestamp is not None and not _is_under_way(resource)):
             return None
         context = self._context(resource)
-        began = self.clock.monotonic()
         look = await self._look(resource, context)
         plan = self._decide(resource, look, context)
         if plan.action is not None:
@@ -91,12 +92,17 @@ class Reconciler:
         if plan.action is not None:
             try:
                 call = await self.cloud.prepare(plan.action, _ref(resource))
+                # Withdrawing a permission is the emergency brake: it works up to here.
+                plan = self._decide(resource, look, replace(context, grant=self.grant(resource)))
             except CloudError as error:
                 look = replace(look, error=error)
                 plan = self._decide(resource, look, replace(context, obstacle=error))
-        self._memory.keep(resource.metadata.uid, plan.holds, self.clock.monotonic())
+        self._remember(resource, plan)
         if call is not None and plan.action is not None:
-            if self.clock.monotonic() - began > LOOK_SECONDS:
+            if look.observation is None or self.clock.now() - look.observation.sent_at > LOOK_MAX:
+                logger.warning(
+                    "Waiting for the limiter took so long that another look is needed", extra=_facts(resource)
+                )
                 return AT_ONCE
             return await self._act(resource, plan, plan.action, call, look)
         await self._report(resource, plan, look)
@@ -107,14 +113,33 @@ class Reconciler:
         self._memory.forget_all_but(uids)
 
     def _context(self, resource: TairInstance) -> Context:
-        operation = resource.status.operation
-        is_refused = operation is not None and operation.outcome is Outcome.REJECTED
+        operation, refusal = resource.status.operation, None
+        if operation is not None and operation.code is not None:
+            refusal = self.cloud.classify(operation.code, operation.http_status)
         return Context(
             policy=self.policy,
             grant=self.grant(resource),
             seen=self._memory.ages(resource.metadata.uid, self.clock.monotonic()),
-            refusal=self.cloud.classify(operation.code, operation.http_status) if operation and is_refused else None,
+            refusal=refusal,
+            stranger=self._stranger(resource),
         )
+
+    def _stranger(self, resource: TairInstance) -> tuple[Operation, timedelta] | None:
+        """Return the call in flight on this instance, if it was made for a resource that is not this one."""
+        uid, operation, since = self._in_flight.get(_ref(resource), (resource.metadata.uid, None, 0.0))
+        if operation is None or uid == resource.metadata.uid:
+            return None
+        return operation, timedelta(seconds=self.clock.monotonic() - since)
+
+    def _remember(self, resource: TairInstance, plan: Plan) -> None:
+        """Keep since when the facts of the plan are true, and forget the call in flight once it has settled."""
+        self._memory.keep(resource.metadata.uid, plan.holds, self.clock.monotonic())
+        uid, *_ = self._in_flight.get(_ref(resource), (None,))
+        is_over = plan.outcome is not None and plan.outcome not in UNSETTLED
+        stranger = self._stranger(resource)
+        is_old = stranger is not None and stranger[1] >= self.policy.settle
+        if (uid == resource.metadata.uid and is_over) or is_old:
+            del self._in_flight[_ref(resource)]
 
     async def _look(self, resource: TairInstance, context: Context) -> Look:
         if not needs_look(resource, context):
@@ -164,8 +189,11 @@ class Reconciler:
             late = "storing the intent took too long, and the manifest may have changed since"
             answered = not_sent(operation, self.clock.now(), late)
         else:
+            self._in_flight[_ref(resource)] = (resource.metadata.uid, operation, self.clock.monotonic())
             # No await may come between the intent and this call.
             answered = await self._send(call, operation)
+            if answered.finished_at is not None:
+                del self._in_flight[_ref(resource)]
         await self._settle(resource, answered)
         return _next_look(answered)
 
@@ -177,14 +205,17 @@ class Reconciler:
         return accepted(operation, answer)
 
     async def _settle(self, resource: TairInstance, operation: Operation) -> None:
-        is_written = await self.cluster.write_answer(resource, operation)
         facts = _facts(resource) | {
             "action": operation.action,
+            "operation_id": operation.id,
             "outcome": operation.outcome,
             "request_id": operation.request_id,
             "code": operation.code,
         }
-        logger.info("%s: %s", operation.action, operation.outcome, extra=facts | {"recorded": is_written})
+        # Before it is stored, which may take long or never happen: Kubernetes may be down.
+        logger.info("%s: %s", operation.action, operation.outcome, extra=facts)
+        if not await self.cluster.write_answer(resource, operation):
+            logger.warning("The resource has moved on; its status does not show this call", extra=facts)
 
 
 class _Fence:
@@ -202,6 +233,11 @@ class _Fence:
 def _next_look(operation: Operation) -> timedelta:
     """Look at once after a failure, to report it; give an accepted change a second to show."""
     return timedelta(seconds=1) if operation.outcome is Outcome.ACCEPTED else AT_ONCE
+
+
+def _is_under_way(resource: TairInstance) -> bool:
+    operation = resource.status.operation
+    return operation is not None and operation.outcome in UNSETTLED
 
 
 def _ref(resource: TairInstance) -> InstanceRef:

@@ -20,6 +20,7 @@ from tair_operator.ports import Clock, Cluster, ClusterUnavailableError, Key
 from tair_operator.queue import Priority, WorkQueue, work
 from tair_operator.reconcile import Reconciler
 from tair_operator.situation import Policy
+from tair_operator.stopwatch import Stopwatch, timing
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ Watch = Callable[[asyncio.Event, asyncio.Event], Awaitable[None]]
 
 
 class WatchEndedError(Exception):
-    """The watch ended by itself."""
+    """The watch, or what else the operator lives on, ended by itself."""
 
 
 class Operator:
@@ -61,14 +62,14 @@ class Operator:
         self._clock = clock
         self._policy = policy
         self._listed = asyncio.Event()
-        self._running: dict[Key, float] = {}
+        self._running: dict[Key, Stopwatch] = {}
         self._problem: str | None = "starting"
 
     def is_stuck(self) -> str | None:
         """Answer /livez. Waiting for the API server or for the limiter is no reason to be killed; a stuck pass is."""
-        oldest = min(self._running.values(), default=None)
-        age = timedelta(0) if oldest is None else timedelta(seconds=time.monotonic() - oldest)
-        return f"a pass has been running for {age.total_seconds():.0f} s" if age > PASS_DEADLINE else None
+        longest = max((stopwatch.seconds() for stopwatch in self._running.values()), default=0.0)
+        is_over = longest > PASS_DEADLINE.total_seconds()
+        return f"a pass has been at work for {longest:.0f} s" if is_over else None
 
     def is_unready(self) -> str | None:
         """Answer /readyz: ready once every resource was listed."""
@@ -82,16 +83,20 @@ class Operator:
 
         """
         await self._wait_until_served()
+        if self.stopping.is_set():
+            return
         # These have to be there before the watch: kopf cancels, at its end, whatever was started after it.
         working = [asyncio.create_task(self._work()) for _ in range(workers)]
-        feeding = [asyncio.create_task(self._list_again_and_again()), asyncio.create_task(self._follow_access_list())]
+        feeding = [asyncio.create_task(self._list_again_and_again())]
+        if self._access is not None:
+            feeding.append(asyncio.create_task(self._follow(self._access)))
         is_watching, watch_stop = asyncio.Event(), asyncio.Event()
         watching = asyncio.ensure_future(watch(is_watching, watch_stop))
         told = asyncio.create_task(self.stopping.wait())
         started = asyncio.create_task(is_watching.wait())
         await asyncio.wait({watching, told, started}, return_when=asyncio.FIRST_COMPLETED)
         on_watching()
-        await asyncio.wait({watching, told, *working}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({watching, told, *working, *feeding}, return_when=asyncio.FIRST_COMPLETED)
         is_wanted = self.stopping.is_set()
         late = await self._stop_working(working, grace)
         watch_stop.set()
@@ -99,7 +104,7 @@ class Operator:
             task.cancel()
         results = await asyncio.gather(watching, *feeding, *working, return_exceptions=True)
         if not is_wanted:
-            message = "the watch of the Kubernetes API ended"
+            message = "the watch of the Kubernetes API, or what feeds the queue, ended"
             raise WatchEndedError(message) from next((r for r in results if isinstance(r, Exception)), None)
 
     async def _stop_working(self, working: list[asyncio.Task[None]], grace: timedelta) -> set[asyncio.Task[None]]:
@@ -144,11 +149,11 @@ class Operator:
         elif due is not None and not self._queue.is_known(key):
             self._queue.add_after(key, due)
 
-    async def _follow_access_list(self) -> None:
+    async def _follow(self, access: AccessFile) -> None:
         """Look at every resource in the light of a changed access list."""
-        while self._access is not None and not self.stopping.is_set():
+        while not self.stopping.is_set():
             await _first_of(self.stopping, seconds=ACCESS_SECONDS)
-            if not await asyncio.to_thread(self._access.reload):
+            if not await asyncio.to_thread(access.reload):
                 continue
             try:
                 for resource in await self._cluster.list_all():
@@ -162,14 +167,14 @@ class Operator:
         await work(self._queue, self._pass, self.stopping)
 
     async def _pass(self, key: Key) -> timedelta | None:
-        started = self._running[key] = time.monotonic()
-        result = "error"
-        try:
-            requeue_after = await self._reconciler.reconcile(key)
-            result = "success" if requeue_after is None else "requeue_after"
-        finally:
-            del self._running[key]
-            metrics.record_pass(result, time.monotonic() - started, self._queue.depth())
+        started, result = time.monotonic(), "error"
+        with timing() as self._running[key]:
+            try:
+                requeue_after = await self._reconciler.reconcile(key)
+                result = "success" if requeue_after is None else "requeue_after"
+            finally:
+                del self._running[key]
+                metrics.record_pass(result, time.monotonic() - started, self._queue.depth())
         return requeue_after
 
 

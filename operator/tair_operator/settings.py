@@ -61,8 +61,8 @@ class Settings(BaseSettings):
     stall_grace_seconds: Annotated[int, Field(ge=0, le=86400)] = 120
     """How long troubles that often pass by themselves stay Reconciling before they are Stalled, 0 to 86400."""
 
-    workers: Annotated[int, Field(ge=1, le=200)] = 16
-    """How many resources are worked on at once, 1 to 200."""
+    workers: Annotated[int, Field(ge=1, le=50)] = 16
+    """How many resources are worked on at once, 1 to 50."""
 
     call_timeout_seconds: Annotated[float, Field(gt=0, le=8)] = 5.0
     """Total deadline of a mutating call, more than 0 and at most 8."""

@@ -74,7 +74,9 @@ class Context:
     ``refusal`` is what the code of a rejected ``status.operation`` means.
     ``owner`` names an older resource that claims the same instance, ``obstacle``
     is what kept a call from being prepared; both are asked for right before a
-    call and are absent until then.
+    call and are absent until then. ``stranger`` is a call that this process made
+    for another resource on the same instance, with its age, while it may still
+    take effect: of a deleted namesake, say.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -83,6 +85,7 @@ class Context:
     refusal: tuple[ErrorClass, Reason] | None = None
     owner: str | None = None
     obstacle: CloudError | None = None
+    stranger: tuple[Operation, timedelta] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +206,9 @@ class Situation:
     @property
     def is_drift(self) -> bool:
         """Whether a difference to the wanted value arose after that value had been reached."""
-        reached, last = self.resource.status.reached, self.operation
-        if reached is None or reached.direct_connection is not self.wanted:
-            return False
-        if last is None or last.started_at <= reached.time:
-            return True
-        # Our own call made the difference: the wish changed while it was under way, and changed back.
-        is_ours = last.action is not self.needed_action and last.outcome is Outcome.SUCCEEDED
-        is_repetition = last.action is self.needed_action and not last.drift and last.outcome is not Outcome.SUCCEEDED
-        return not (is_ours or is_repetition)
+        # A call of our own that leaves the value forgets that it was reached, so whoever made this was somebody else.
+        reached = self.resource.status.reached
+        return reached is not None and reached.direct_connection is self.wanted
 
     @property
     def is_requested(self) -> bool:

@@ -31,6 +31,11 @@ PASSING_BY_ITSELF = frozenset(
     }
 )
 """Troubles that often pass by themselves on a first install: they stall only after a grace."""
+RECHECK = {
+    Reason.CREDENTIALS_UNAVAILABLE: timedelta(minutes=1),
+    Reason.INSTANCE_ALREADY_MANAGED: timedelta(minutes=1),
+}
+"""Troubles that are cheap to look at again, and whose end nothing announces."""
 _PASSING_WORDS = re.compile(
     r"\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b"
     r"|\b\d{4}-\d\d-\d\d[T ]\d\d(?::|%3A|%253A)\d\d(?:(?::|%3A|%253A)\d\d(?:\.\d+)?)?Z?"
@@ -127,7 +132,9 @@ def trouble(s: Situation, reason: Reason, message: str) -> Plan:
     age = s.seen_for(fact)
     left = s.context.policy.stall_grace - age
     if left <= NOTHING or is_known:
-        return replace(stall(s, reason, message), holds=frozenset({fact}))
+        plan = stall(s, reason, message)
+        again = sooner(plan.requeue_after, RECHECK.get(reason))
+        return replace(plan, requeue_after=again, holds=frozenset({fact}))
     return wait(s, reason, message, fact=fact, requeue_after=min(GRACE_LOOK, left))
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from tair_operator.conditions import next_conditions
 from tair_operator.models import (
     ANNOTATION_RECONCILE,
+    Action,
     ConnectionState,
     DirectConnectionStatus,
     ErrorStatus,
@@ -51,7 +52,7 @@ def next_status(
             "observed_generation": resource.metadata.generation,
             "conditions": next_conditions(status.conditions, plan, resource.metadata.generation, now),
             "direct_connection": _connection(status.direct_connection, plan.state, observation),
-            "reached": _reached(resource, plan, last, now),
+            "reached": _reached(resource, plan, last, now) if intent is None else _left(status.reached, intent),
             "instance": _instance(observation) or status.instance,
             "operation": intent or last,
             "error": None if intent else _error(status.error, plan, look.error, last, now),
@@ -123,12 +124,15 @@ def _reached(resource: TairInstance, plan: Plan, last: Operation | None, now: da
     if not plan.reached:
         return before
     by_us = last is not None and last.outcome is Outcome.SUCCEEDED and plan.outcome is Outcome.SUCCEEDED
-    is_left = by_us or (before is not None and last is not None and last.started_at > before.time)
-    if before is not None and before.direct_connection is wanted and not is_left:
+    if before is not None and before.direct_connection is wanted and not by_us:
         return before
-    # Never before the last call began, also where the wall clock went back since: drift is measured against it.
-    time = now if last is None else max(now, last.started_at)
-    return ReachedStatus(direct_connection=wanted, operation_id=last.id if last and by_us else None, time=time)
+    return ReachedStatus(direct_connection=wanted, operation_id=last.id if last and by_us else None, time=now)
+
+
+def _left(before: ReachedStatus | None, intent: Operation) -> ReachedStatus | None:
+    """Forget a value that our own call is about to leave: what differs from it afterwards is no drift."""
+    is_kept = before is not None and before.direct_connection is (intent.action is Action.ALLOCATE)
+    return before if is_kept else None
 
 
 def _error(

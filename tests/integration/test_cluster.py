@@ -1,5 +1,6 @@
 """The adapter to Kubernetes, against a scripted API server: what a real one does only when it is in trouble."""
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator
@@ -156,6 +157,22 @@ async def test_a_mounted_token_is_read_again_after_a_minute(tmp_path: Path, monk
         "Bearer first",
         "Bearer second",
     ]
+
+
+async def test_a_token_that_cannot_be_read_is_no_reason_to_lose_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "ANSWER_PAUSES", (0.01,))
+    token = tmp_path / "token"
+    async with serving((200, STORED), token_file=token) as (cluster, _):
+        writing = asyncio.create_task(cluster.write_answer(resource(), operation(outcome=Outcome.UNKNOWN)))
+        await asyncio.sleep(0.05)
+        is_waiting = not writing.done()
+        token.write_text("there")
+        is_written = await writing
+
+    assert is_waiting
+    assert is_written
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "not: [yaml", "clusters: 5"])

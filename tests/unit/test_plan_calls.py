@@ -123,19 +123,11 @@ REACHED_AND_DRIFT = {
     ),
     "a changed wish is no drift": Case(resource(False, generation=2, status=ready_status(True)), release()),
     "what our own call left behind when the wish changed and changed back is no drift": Case(
-        drifted(False, operation=operation(Action.ALLOCATE)), release(outcome=Outcome.SUCCEEDED)
-    ),
-    "nor is it when the call that follows was refused": Case(
-        drifted(False, operation=refused("Throttling.User", finished_at=ago(9))),
-        release(),
-        context=context(refusal=(ErrorClass.TRANSIENT, Reason.THROTTLED), seen={"refused: op-1": 5}),
+        resource(False, status=status(ALLOCATING, operation=operation(Action.ALLOCATE))),
+        release(outcome=Outcome.SUCCEEDED),
     ),
     "what was reached after our last call and changed since is drift": Case(
-        drifted(False, operation=operation(Action.ALLOCATE, Outcome.SUCCEEDED), reached_at=ago(5)),
-        drift("allocated", "AllocateOnly", ALLOCATED),
-    ),
-    "a call of ours that had no effect explains nothing": Case(
-        drifted(False, operation=operation(Action.ALLOCATE, Outcome.FAILED)),
+        drifted(False, operation=operation(Action.ALLOCATE, Outcome.SUCCEEDED)),
         drift("allocated", "AllocateOnly", ALLOCATED),
     ),
 }
@@ -196,7 +188,7 @@ def repeated(code: str, meaning: tuple[ErrorClass, Reason], age: float, plan: Pl
     return Case(after(refused(code, attempt=attempt)), plan, context=asked)
 
 
-NOT_SENT = operation(outcome=Outcome.NOT_SENT, message="No route.")
+NOT_SENT = operation(outcome=Outcome.NOT_SENT, code="ConnectionFailed", message="No route.")
 DENIED = "ReleaseDirectConnection was refused with Forbidden.RAM: Because of Forbidden.RAM."
 INVALID_MESSAGE = "ReleaseDirectConnection was refused with InvalidPort: Because of InvalidPort."
 DENIED_LONG_AGO = refused("Forbidden.RAM", finished_at=NOW - minutes(10))
@@ -211,6 +203,13 @@ REFUSALS = {
             ALLOCATED,
             seconds(1),
             "refused: op-1",
+        ),
+        context=context(refusal=TRANSIENT),
+    ),
+    "a call that Kubernetes was too slow for does not blame the cloud": Case(
+        after(NOT_SENT.model_copy(update={"code": None})),
+        reconciling(
+            Reason.PENDING, "ReleaseDirectConnection was not sent: No route.", ALLOCATED, seconds(1), "refused: op-1"
         ),
     ),
     "a call that was not sent is sent when the second is over": Case(
@@ -310,12 +309,32 @@ REFUSALS = {
     "a denied call is made again when the spec has changed": Case(
         resource(False, generation=2, status=status(ALLOCATED, operation=refused("Forbidden.RAM"))),
         release(),
-        context=context(refusal=BLOCKED),
+        context=context(refusal=BLOCKED, seen={"refused: op-1": 5}),
     ),
     "a denied call is made again when somebody asks for it": Case(
         resource(False, annotations=ASKED, status=status(ALLOCATED, operation=refused("Forbidden.RAM"))),
         release(),
+        context=context(refusal=BLOCKED, seen={"refused: op-1": 5}),
+    ),
+    "a denied call is not repeated faster by editing faster": Case(
+        resource(False, generation=2, status=status(ALLOCATED, operation=refused("Forbidden.RAM"))),
+        refusal("Forbidden.RAM", Reason.ACCESS_DENIED, seconds(5)),
         context=context(refusal=BLOCKED),
+    ),
+    "a call with an unknown code that had no effect is denied like any other": Case(
+        after(operation(outcome=Outcome.FAILED, code="New.Code", message="Because of New.Code.", finished_at=ago(9))),
+        stalled(
+            Reason.INVALID_REQUEST,
+            "ReleaseDirectConnection was refused with New.Code: Because of New.Code.",
+            ALLOCATED,
+            requeue_after=minutes(10) - seconds(9),
+        ),
+        context=context(refusal=INVALID),
+    ),
+    "a call whose answer was lost and that had no effect is made again": Case(
+        after(operation(outcome=Outcome.FAILED, code="NoAnswer", finished_at=ago(9))),
+        release(),
+        context=context(refusal=TRANSIENT),
     ),
     "an edit does not end the five seconds after a refusal": Case(
         resource(False, generation=2, status=status(ALLOCATED, operation=refused("Throttling.User", attempt=9))),
@@ -360,6 +379,18 @@ NO_EFFECT = stalled(
 MANAGED = (
     "The older TairInstance team/first manages r-bp1 already. Delete one of the two; until then this one calls nothing"
 )
+STRANGE = operation(id="strange")
+STRANGE_ALLOCATION = operation(Action.ALLOCATE, id="strange")
+
+
+def stranger_waits(action: str) -> Plan:
+    message = (
+        f"{action} was called for another TairInstance of r-bp1 and may still take effect; "
+        "nothing is called before that has settled"
+    )
+    return reconciling(Reason.OUTCOME_UNKNOWN, message, ALLOCATED, seconds(4.5))
+
+
 NO_CREDENTIALS = cloud_error(
     "NoCredentials",
     action="ReleaseDirectConnection",
@@ -401,6 +432,27 @@ LAST_CHECKS = {
         allocate(),
         GONE,
     ),
+    "a call for another resource that may still take effect blocks a release": Case(
+        resource(False), stranger_waits("ReleaseDirectConnection"), context=context(stranger=(STRANGE, seconds(9)))
+    ),
+    "it also keeps what is there from being called ready": Case(
+        resource(True), stranger_waits("ReleaseDirectConnection"), context=context(stranger=(STRANGE, seconds(9)))
+    ),
+    "a call for another resource blocks no longer than the settling time": Case(
+        resource(False), release(), context=context(stranger=(STRANGE, seconds(300)))
+    ),
+    "a call for another resource whose effect is seen blocks nothing": Case(
+        resource(False), release(), context=context(stranger=(STRANGE_ALLOCATION, seconds(9)))
+    ),
+    "a resource that is being deleted calls nothing": Case(
+        resource(False, deleted=NOW),
+        reconciling(
+            Reason.PENDING,
+            "The resource is being deleted; the direct connection is left as it is",
+            ALLOCATED,
+            None,
+        ),
+    ),
     "an instance that an older resource manages is not called for": Case(
         resource(False),
         reconciling(
@@ -410,7 +462,13 @@ LAST_CHECKS = {
     ),
     "an instance that an older resource manages stalls after the grace": Case(
         resource(False),
-        stalled(Reason.INSTANCE_ALREADY_MANAGED, MANAGED, ALLOCATED, "trouble: InstanceAlreadyManaged"),
+        stalled(
+            Reason.INSTANCE_ALREADY_MANAGED,
+            MANAGED,
+            ALLOCATED,
+            "trouble: InstanceAlreadyManaged",
+            requeue_after=minutes(1),
+        ),
         context=context(owner="team/first", seen={"trouble: InstanceAlreadyManaged": 120}),
     ),
     "a call that could not be prepared is not made": Case(

@@ -104,7 +104,7 @@ def test_a_mistake_explains_the_setting(load: Load) -> None:
 
     assert mistake == (
         "TAIR_OPERATOR_WORKERS: Input should be greater than or equal to 1 "
-        "(How many resources are worked on at once, 1 to 200.)"
+        "(How many resources are worked on at once, 1 to 50.)"
     )
 
 

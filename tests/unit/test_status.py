@@ -292,19 +292,18 @@ def test_a_value_that_is_seen_again_was_reached_before() -> None:
     assert after(RELEASED, made, observation(False)).reached == made.status.reached
 
 
-def test_a_value_that_our_own_call_left_meanwhile_is_reached_anew() -> None:
-    made = resource(False, status=ready_status(False, operation=operation(Action.ALLOCATE, Outcome.FAILED)))
+def test_a_value_that_our_own_call_leaves_is_forgotten() -> None:
+    made = resource(True, status=ready_status(False))
+    intent = operation(Action.ALLOCATE, Outcome.STARTED)
 
-    assert after(RELEASED, made, observation(False)).reached == ReachedStatus(direct_connection=False, time=NOW)
+    assert next_status(made, BUSY, Look(observation(False)), NOW, intent=intent).reached is None
 
 
-def test_a_clock_that_went_back_does_not_let_a_value_be_reached_before_its_call() -> None:
-    made = resource(False, status=status(operation=operation(started_at=NOW + seconds(60))))
-    once = after(DONE, made, observation(False))
-    again = after(RELEASED, resource(False, status=once), observation(False), NOW + seconds(1))
+def test_a_value_that_our_own_call_brings_back_is_kept() -> None:
+    made = resource(True, status=ready_status(True))
+    intent = operation(Action.ALLOCATE, Outcome.STARTED, drift=True)
 
-    assert once.reached == ReachedStatus(direct_connection=False, operation_id="op-1", time=NOW + seconds(60))
-    assert again.reached == once.reached
+    assert next_status(made, BUSY, Look(observation(False)), NOW, intent=intent).reached == made.status.reached
 
 
 def test_another_value_is_reached_anew() -> None:

@@ -111,7 +111,7 @@ class AliyunClient:
 
         """
         try:
-            call = await self._admit(action, {"InstanceId": ref.instance_id}, ref)
+            call = await self._admit(action, {"InstanceId": ref.instance_id}, ref, urgent=True)
             if not self._exchange.is_warm(ref.region_id):
                 await self._describe_endpoints(ref)
         except CloudError as error:
@@ -137,12 +137,12 @@ class AliyunClient:
         except UnreadableError as error:
             raise unreadable(call, error, reply) from None
 
-    async def _admit(self, action: str, parameters: dict[str, str], ref: InstanceRef) -> Call:
+    async def _admit(self, action: str, parameters: dict[str, str], ref: InstanceRef, *, urgent: bool = False) -> Call:
         call = Call(action, parameters, ref.region_id, await self._credentials.get())
         left = self._limiter.pause_left(_account(call))
         if left > PATIENCE:
             raise throttled(call, left)
-        await self._limiter.acquire(_account(call))
+        await self._limiter.acquire(_account(call), urgent=urgent)
         return call
 
     async def _send(self, call: Call, limits: Limits) -> Reply:

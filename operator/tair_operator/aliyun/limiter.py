@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import NamedTuple
 
+from tair_operator.stopwatch import waiting
+
 CALLS_PER_SECOND = 5.0
 BURST = 5
 PAUSE_MAX = timedelta(minutes=1)
@@ -46,15 +48,27 @@ class Limiter:
         self._credit = (burst - 1) * self._interval
         self._buckets: dict[Account, _Bucket] = {}
 
-    async def acquire(self, account: Account) -> None:
-        """Wait until one more call may be sent."""
+    async def acquire(self, account: Account, *, urgent: bool = False) -> None:
+        """Wait until one more call may be sent; an urgent one goes before all that are not.
+
+        A changing call is urgent: it rests on a look, and a look that is overtaken by others grows old.
+        """
         bucket = self._bucket(account)
-        # An asyncio.Lock wakes its waiters in the order in which they came.
-        async with bucket.turn:
-            # Asked again after each sleep: a pause may have begun meanwhile.
-            while (left := bucket.full_at - self._credit - self._clock()) > _RESOLUTION:
-                await self._sleep(left)
-            bucket.full_at = max(bucket.full_at, self._clock()) + self._interval
+        bucket.urgent += urgent
+        try:
+            # An asyncio.Lock wakes its waiters in the order in which they came.
+            with waiting():
+                async with bucket.fast_lane if urgent else bucket.turn:
+                    # Asked again after each sleep: a pause may have begun meanwhile, or somebody more urgent come.
+                    while (left := self._left(bucket, urgent=urgent)) > _RESOLUTION:
+                        await self._sleep(left)
+                    bucket.full_at = max(bucket.full_at, self._clock()) + self._interval
+        finally:
+            bucket.urgent -= urgent
+
+    def _left(self, bucket: "_Bucket", *, urgent: bool) -> float:
+        left = bucket.full_at - self._credit - self._clock()
+        return max(left, self._interval) if bucket.urgent and not urgent else left
 
     def pause(self, account: Account, length: timedelta) -> None:
         """Let no call through for a while, at most ``PAUSE_MAX``; there is no burst after it."""
@@ -75,4 +89,6 @@ class _Bucket:
         self.full_at = now
         """When the whole burst is available again."""
         self.paused_until = now
-        self.turn = asyncio.Lock()
+        self.turn, self.fast_lane = asyncio.Lock(), asyncio.Lock()
+        self.urgent = 0
+        """How many urgent calls wait."""

@@ -113,3 +113,17 @@ async def test_a_shorter_pause_does_not_end_a_longer_one_and_none_is_endless(lim
     limiter.pause(HERE, timedelta(seconds=1))
 
     assert limiter.pause_left(HERE) == PAUSE_MAX
+
+
+async def test_an_urgent_call_goes_before_all_that_are_not(limiter: Limiter, time: Time) -> None:
+    await departures(limiter, time, 5)
+    order: list[str] = []
+
+    async def leave(name: str, *, urgent: bool) -> None:
+        await limiter.acquire(HERE, urgent=urgent)
+        order.append(name)
+
+    calls = [leave(f"look {number}", urgent=False) for number in range(3)]
+    await asyncio.gather(*calls, leave("release", urgent=True), leave("allocate", urgent=True))
+
+    assert order == ["release", "allocate", "look 0", "look 1", "look 2"]
