@@ -1,4 +1,4 @@
-"""The simulated cloud as a whole: its instances, keys, ledger and faults, and the clock that all of them share.
+"""The simulated cloud as a whole: its instances, keys, limits, ledger and faults, and the clock that they share.
 
 This is the only place that holds state. ``operations`` and ``control`` work on it, ``server`` connects it to the
 network.
@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 
-from tair_simulator import drift
+from tair_simulator import access_keys, drift
+from tair_simulator.access_keys import AccessKey
 from tair_simulator.faults import FaultQueue
 from tair_simulator.gateway import Gate
-from tair_simulator.instances import Endpoint, Instance
+from tair_simulator.holds import Holds
+from tair_simulator.instances import Endpoint, Instance, default_prefix
 from tair_simulator.ledger import Ledger
+from tair_simulator.mistakes import InputError
 from tair_simulator.seed import Seed
-from tair_simulator.transitions import Kind, Record, accept, look
+from tair_simulator.throttling import Throttle, Throttling
+from tair_simulator.transitions import Kind, Record, accept, fail, look
 
 FIRST_ADDRESS = IPv4Address("10.0.0.10")
 
@@ -34,13 +38,22 @@ class Cloud:
         self.clock = clock
         self.ledger = Ledger()
         self.faults = FaultQueue()
+        self.holds = Holds()
+        self.era = 0
         self.reset()
 
     def reset(self) -> None:
-        """Go back to the seed, as if just started; ledger, faults and used nonces are forgotten."""
+        """Go back to the seed, as if just started; ledger, faults and used nonces are forgotten.
+
+        A call that waits just now belongs to another ``era``: it ends without effect.
+        """
+        self.era += 1
         self.ledger.clear()
         self.faults.clear()
-        self.gate = Gate(self._seed.access_keys)
+        self.holds.clear()
+        self.keys = dict(self._seed.access_keys)
+        self.gate = Gate(self.keys)
+        self.throttle = Throttle(self._seed.throttling)
         self._addresses = Addresses(self._seed.instances.values())
         now = self.clock()
         self._records: dict[str, Record] = {}
@@ -60,9 +73,9 @@ class Cloud:
         """Create an instance, or change the written fields of one; raise ``InputError`` and change nothing."""
         now = self.clock()
         record = self._records.get(instance_id)
-        if record is None:
-            return self._store(drift.create(instance_id, written, now))
-        return self._store(drift.patch(record, written, now))
+        wanted = drift.patch(record, written, now) if record else drift.create(instance_id, written, now)
+        self._check_names(wanted)
+        return self._store(wanted)
 
     def delete(self, instance_id: str) -> bool:
         """Remove an instance; return whether there was one."""
@@ -77,15 +90,42 @@ class Cloud:
         chosen = self._completed_endpoint(record.instance_id, endpoint)
         self._records[record.instance_id] = accept(record, Kind.ALLOCATE, chosen, self.clock())
 
-    def prefix_taken(self, prefix: str) -> bool:
-        """Return whether a connection string with this prefix exists, or is about to."""
-        return any(prefix in self._prefixes(record) for record in self._records.values())
+    def fail_change(self, instance_id: str) -> None:
+        """Let the change under way end with nothing changed."""
+        self._records[instance_id] = fail(self._records[instance_id])
+
+    def put_key(self, access_key_id: str, written: object) -> AccessKey:
+        """Create an access key, or change the written fields of one; raise ``InputError`` and change nothing."""
+        key = access_keys.patched(self.keys.get(access_key_id), written)
+        self.keys[access_key_id] = key
+        return key
+
+    def put_throttling(self, limits: Throttling) -> None:
+        """Replace all limits; every bucket is full again."""
+        self.throttle = Throttle(limits)
+
+    def prefix_taken(self, prefix: str, *, but_for: str | None = None) -> bool:
+        """Return whether a connection string with this prefix exists, or is about to, ``but_for`` one instance."""
+        others = (record for record in self._records.values() if record.instance_id != but_for)
+        return any(prefix in self._prefixes(record) for record in others)
 
     def _prefixes(self, record: Record) -> Iterator[str | None]:
         yield record.instance_id
-        for endpoint in (look(record, self.clock()).endpoint, record.change and record.change.endpoint):
+        view = look(record, self.clock())
+        for endpoint in (view.endpoint, view.change and view.change.endpoint):
             if endpoint:
                 yield endpoint.prefix
+
+    def _check_names(self, wanted: Record) -> None:
+        """Refuse an instance with a host name that another one has: its own, or that of its direct endpoint."""
+        if wanted.instance_id not in self._records and self.prefix_taken(wanted.instance_id):
+            raise InputError(["instance id in the path: is taken as the prefix of another instance's endpoint"])
+        if not wanted.instance.direct_connection:
+            return
+        endpoint = wanted.instance.endpoint or Endpoint()
+        prefix = endpoint.prefix or default_prefix(wanted.instance_id)
+        if self.prefix_taken(prefix, but_for=wanted.instance_id):
+            raise InputError(["endpoint.prefix: is taken by another instance"])
 
     def _store(self, record: Record) -> Record:
         instance = self._completed(record.instance_id, record.instance)
@@ -104,8 +144,7 @@ class Cloud:
         return instance.model_copy(update=chosen)
 
     def _completed_endpoint(self, instance_id: str, endpoint: Endpoint) -> Endpoint:
-        # The default prefix: Alibaba's SDK documents "<instance id>-direct", the console guide the instance id alone.
-        prefix = endpoint.prefix or f"{instance_id}-direct"
+        prefix = endpoint.prefix or default_prefix(instance_id)
         return endpoint.model_copy(update={"prefix": prefix, "ip_address": self._addresses.give(endpoint.ip_address)})
 
 

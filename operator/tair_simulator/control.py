@@ -5,21 +5,17 @@ It is unsigned and unprotected, on the same port as the API: for trusted test en
 changes nothing.
 """
 
-import json
-from collections.abc import Awaitable, Callable
-
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from tair_simulator.cloud import Cloud
+from tair_simulator.control_access import add_access_routes
+from tair_simulator.control_faults import add_fault_routes
+from tair_simulator.control_input import CLOUD, PREFIX, json_body, not_found
 from tair_simulator.drift import describe
-from tair_simulator.faults import Fault, parse_fault
 from tair_simulator.instances import InstanceId
 from tair_simulator.mistakes import InputError
 from tair_simulator.transitions import Record
 
-CLOUD = web.AppKey("cloud", Cloud)
-PREFIX = "/_simulator"
 LEDGER_FILTERS = ("action", "instanceId")
 
 _INSTANCE_ID: TypeAdapter[str] = TypeAdapter(InstanceId)
@@ -33,25 +29,9 @@ def add_control_routes(app: web.Application) -> None:
     app.router.add_put(f"{PREFIX}/instances/{{id}}", put_instance)
     app.router.add_delete(f"{PREFIX}/instances/{{id}}", delete_instance)
     app.router.add_get(f"{PREFIX}/ledger", get_ledger)
-    app.router.add_post(f"{PREFIX}/faults", post_fault)
-    app.router.add_get(f"{PREFIX}/faults", list_faults)
-    app.router.add_delete(f"{PREFIX}/faults", delete_faults)
     app.router.add_post(f"{PREFIX}/reset", reset)
-
-
-@web.middleware
-async def refuse_bad_input(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Turn what a person wrote wrongly into a 400 that says so."""
-    try:
-        return await handler(request)
-    except InputError as error:
-        return web.json_response({"message": str(error), "mistakes": error.lines}, status=400)
-    except web.HTTPException as error:
-        if not request.path.startswith(f"{PREFIX}/"):
-            raise
-        return web.json_response({"message": error.reason, "mistakes": [error.reason]}, status=error.status)
+    add_access_routes(app)
+    add_fault_routes(app)
 
 
 async def healthz(_request: web.Request) -> web.Response:
@@ -77,7 +57,7 @@ async def put_instance(request: web.Request) -> web.Response:
         _INSTANCE_ID.validate_python(instance_id)
     except ValidationError:
         raise InputError(["instance id in the path: use a-z, 0-9 and hyphens, at most 63, first a letter"]) from None
-    written = await _body(request)
+    written = await json_body(request)
     existed = request.app[CLOUD].find(instance_id) is not None
     record = request.app[CLOUD].put(instance_id, written)
     return web.json_response(_show(request, record), status=200 if existed else 201)
@@ -97,45 +77,15 @@ async def get_ledger(request: web.Request) -> web.Response:
     return web.json_response([entry.to_json() for entry in entries])
 
 
-async def post_fault(request: web.Request) -> web.Response:
-    """Put one fault at the end of the queue; answer 201 with the fault."""
-    fault = parse_fault(await _body(request))
-    request.app[CLOUD].faults.add(fault)
-    return web.json_response(_show_fault(fault), status=201)
-
-
-async def list_faults(request: web.Request) -> web.Response:
-    """Return the faults that are still to come."""
-    return web.json_response([_show_fault(fault) for fault in request.app[CLOUD].faults.pending()])
-
-
-async def delete_faults(request: web.Request) -> web.Response:
-    """Forget all faults."""
-    request.app[CLOUD].faults.clear()
-    return web.Response(status=204)
-
-
 async def reset(request: web.Request) -> web.Response:
     """Go back to the seed."""
     request.app[CLOUD].reset()
     return web.Response(status=204)
 
 
-async def _body(request: web.Request) -> object:
-    try:
-        return json.loads(await request.read())
-    except (ValueError, RecursionError):
-        raise InputError(["(top level): the body must be JSON"]) from None
-
-
 def _show(request: web.Request, record: Record) -> dict[str, object]:
     return describe(record, request.app[CLOUD].clock())
 
 
-def _show_fault(fault: Fault) -> dict[str, object]:
-    return fault.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
 def _no_instance() -> web.Response:
-    mistake = "instance id in the path: no such instance"
-    return web.json_response({"message": mistake, "mistakes": [mistake]}, status=404)
+    return not_found("instance id in the path: no such instance")

@@ -9,12 +9,9 @@ import hmac
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
-from pydantic import AwareDatetime, Field, SecretStr
-
+from tair_simulator.access_keys import AccessKey, Token, is_expired
 from tair_simulator.errors import CloudError, refusal
-from tair_simulator.mistakes import Strict
 from tair_simulator.signature import (
     REQUIRED_HEADERS,
     Authorization,
@@ -28,15 +25,6 @@ from tair_simulator.signature import (
 FRESHNESS = timedelta(minutes=15)
 NONCES_PER_KEY = 200_000
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
-
-
-class AccessKey(Strict):
-    """An access key; with a security token it is a temporary one from STS."""
-
-    secret: SecretStr = Field(min_length=1)
-    status: Literal["Active", "Inactive"] = "Active"
-    security_token: SecretStr | None = Field(default=None, min_length=1)
-    expiration: AwareDatetime | None = Field(default=None, strict=False)
 
 
 class Nonces:
@@ -76,8 +64,8 @@ class Gate:
             return None
         return claimed if claimed in self._keys else None
 
-    def admit(self, request: SignedRequest, now: datetime) -> None:
-        """Let a genuine request pass; raise the refusal of the first check that fails."""
+    def admit(self, request: SignedRequest, now: datetime) -> str:
+        """Return the access key id of a genuine request; raise the refusal of the first check that fails."""
         check_present(request)
         authorization = parse_authorization(request.headers["authorization"])
         check_signed_headers(request, authorization)
@@ -86,6 +74,7 @@ class Gate:
         self._check_token(key, request.headers.get("x-acs-security-token"), now)
         check_signature(request, authorization, key.secret.get_secret_value())
         self._nonces.use(authorization.access_key_id, request.headers["x-acs-signature-nonce"], now)
+        return authorization.access_key_id
 
     def _key(self, authorization: Authorization) -> AccessKey:
         key = self._keys.get(authorization.access_key_id)
@@ -96,15 +85,16 @@ class Gate:
         return key
 
     def _check_token(self, key: AccessKey, token: str | None, now: datetime) -> None:
-        if key.security_token is None and token is None:
-            return
         if token is None:
-            raise refusal("MissingSecurityToken")
-        if not _same(key.security_token, token):
+            if key.all_tokens():
+                raise refusal("MissingSecurityToken")
+            return
+        own = _found(key, token)
+        if own is None:
             # A guess: a token that some other key has is "mismatched", one that nobody has is "malformed".
-            somebody_has_it = any(_same(other.security_token, token) for other in self._keys.values())
+            somebody_has_it = any(_found(other, token) for other in self._keys.values())
             raise refusal(f"InvalidSecurityToken.{'MismatchWithAccessKey' if somebody_has_it else 'Malformed'}")
-        if key.expiration is not None and now >= key.expiration:
+        if is_expired(own, now):
             raise refusal("InvalidSecurityToken.Expired")
 
 
@@ -131,7 +121,9 @@ def check_date(value: str, now: datetime) -> None:
         raise refusal("InvalidTimeStamp.Expired")
 
 
-def _same(expected: SecretStr | None, token: str) -> bool:
-    if expected is None:
-        return False
-    return hmac.compare_digest(expected.get_secret_value().encode(), token.encode(errors="surrogateescape"))
+def _found(key: AccessKey, token: str) -> Token | None:
+    return next((own for own in key.all_tokens() if _same(own, token)), None)
+
+
+def _same(own: Token, token: str) -> bool:
+    return hmac.compare_digest(own.token.get_secret_value().encode(), token.encode(errors="surrogateescape"))

@@ -8,8 +8,10 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from tair_simulator.errors import DOCUMENTED
+from tair_simulator.jitter import Flavours
 from tair_simulator.mistakes import Strict
 
 NORMAL = "Normal"
@@ -26,6 +28,23 @@ Address = Annotated[IPv4Address, Field(strict=False)]
 Port = Annotated[int, Field(ge=1024, le=65_535)]
 
 
+def _known(code: str) -> str:
+    if code not in DOCUMENTED:
+        raise ValueError("must be a code that the simulator knows; docs/reference/simulator.md lists them")
+    return code
+
+
+KnownCode = Annotated[str, AfterValidator(_known)]
+
+
+def default_prefix(instance_id: str) -> str:
+    """Return the prefix of an endpoint that nobody named.
+
+    Alibaba's SDK documents "<instance id>-direct", the console guide the instance id alone.
+    """
+    return f"{instance_id}-direct"
+
+
 class NetInfoChanges(StrEnum):
     """When NetInfo shows a change, seen from the moment the status is Normal again."""
 
@@ -35,13 +54,17 @@ class NetInfoChanges(StrEnum):
 
 
 class Timing(Strict):
-    """How long a change takes, in seconds; the real durations are not documented, so tests choose them."""
+    """How long a change takes, in seconds; the real durations are not documented, so tests choose them.
+
+    With ``fails`` a change is accepted, keeps the instance busy, and leaves everything as it was.
+    """
 
     lag_seconds: Seconds = 0.5
     busy_seconds: Seconds = 2.0
     busy_status: Status | None = "NetworkModifying"
     net_info_changes: Annotated[NetInfoChanges, Field(strict=False)] = NetInfoChanges.WITH_NORMAL
     net_info_offset_seconds: Seconds = 0.0
+    fails: bool = False
 
     @field_validator("busy_status")
     @classmethod
@@ -59,12 +82,18 @@ class Timing(Strict):
 
 
 class Refusals(Strict):
-    """Which of the documented codes answers an Allocate, where the API page lists several."""
+    """Which code answers an Allocate, where the API page lists several or none.
+
+    The last three have no documented code at all, so each default is a guess.
+    """
 
     allocate_existing: Literal["NetTypeExists", "DirectConnectionAlreadyExists"] = "NetTypeExists"
     allocate_while_allocating: Literal[
         "InstanceStatus.NotSupport", "TaskHasExist", "NetTypeExists", "DirectConnectionAlreadyExists"
     ] = "InstanceStatus.NotSupport"
+    ssl_enabled: KnownCode = "InvalidConnType"
+    no_preview_access: KnownCode = "Forbidden"
+    no_free_ips: KnownCode = "InvalidVPCParamGroup"
 
 
 class Endpoint(Strict):
@@ -94,6 +123,9 @@ class Instance(Strict):
     network_type: Literal["VPC", "CLASSIC"] = VPC
     instance_type: Literal["Tair", "Redis"] = "Redis"
     engine_version: str = "5.0"
+    minor_version_outdated: bool = False
+    ssl_enabled: bool = False
+    preview_access: bool = True
     instance_class: str = "redis.logic.sharding.2g.8db.0rodb.8proxy.default"
     capacity: Annotated[int, Field(ge=1)] = 16_384
     shard_count: Annotated[int, Field(ge=1, le=256)] = 8
@@ -108,6 +140,7 @@ class Instance(Strict):
     tags: dict[str, str] = Field(default_factory=dict)
     timing: Timing = Timing()
     refusals: Refusals = Refusals()
+    jitter: Flavours = Field(default_factory=list)
 
     @field_validator("endpoint")
     @classmethod

@@ -75,6 +75,8 @@ def _fields_at(kind: object, path: list[str]) -> list[str]:
 def _inside(kind: object, step: str) -> object:
     if get_origin(kind) is dict:
         return get_args(kind)[1]
+    if get_origin(kind) is list:
+        return get_args(kind)[0]
     return _aliases(kind)[step]
 
 
@@ -85,6 +87,6 @@ def _model_in(kind: object) -> object:
 
 
 def _aliases(kind: object) -> dict[str, object]:
-    # A path of a mistake leads from model to model, through dictionaries of models.
+    # A path of a mistake leads from model to model, through dictionaries and lists of models.
     fields = cast("type[BaseModel]", kind).model_fields
     return {field.alias or name: field.annotation for name, field in fields.items()}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tair_simulator.cloud import Cloud
 from tair_simulator.errors import refusal
 from tair_simulator.instances import CLUSTER, MACHINE, VPC, Endpoint
+from tair_simulator.jitter import jittered
 from tair_simulator.shapes import instance_item, net_info
 from tair_simulator.transitions import Kind, Record, View, look
 
@@ -18,6 +19,10 @@ VERSION = "2015-01-01"
 MAX_INSTANCE_IDS = 30
 DEFAULT_PAGE_SIZE = 30
 MAX_PAGE_SIZE = 50
+MAX_TAGS = 5
+# User guide "Enable the direct connection mode": Redis 5.0, in older copies community edition 4.0 or 5.0. That it goes
+# by this field, and that a cluster of a later version is refused, are guesses.
+ENGINE_VERSIONS = ("4.0", "5.0")
 FILTERS = (
     "ArchitectureType",
     "ChargeType",
@@ -74,7 +79,7 @@ def describe_db_instance_net_info(cloud: Cloud, parameters: Parameters, region_i
     """Return the endpoints of an instance; the only operation that shows a direct connection."""
     # A guess: the page lists no code for an unknown instance; Terraform's provider expects this one.
     record = _instance(cloud, parameters, region_id, "InvalidInstanceId.NotFound")
-    return Outcome(net_info(record, look(record, cloud.clock())))
+    return Outcome(jittered(net_info(record, look(record, cloud.clock())), record.instance.jitter))
 
 
 def describe_instances(cloud: Cloud, parameters: Parameters, region_id: str | None) -> Outcome:
@@ -145,25 +150,52 @@ def _check_idle(record: Record, view: View) -> None:
 
 
 def _check_eligible(record: Record, view: View) -> None:
-    # The page names the conditions but not which code belongs to which, so all but "exists" are guesses.
+    # The page names the conditions but not which code belongs to which, so all but "exists" and the two about the
+    # engine are guesses, and so is the order.
     instance = record.instance
+    refusals = instance.refusals
     if instance.computing_type != MACHINE or instance.architecture_type != CLUSTER:
         raise refusal("InvalidConnType")
     if view.endpoint is not None:
-        raise refusal(instance.refusals.allocate_existing)
-    if instance.network_type != VPC or view.free_ips < instance.direct_ips:
+        raise refusal(refusals.allocate_existing)
+    if not instance.preview_access:
+        raise refusal(refusals.no_preview_access)
+    if instance.engine_version not in ENGINE_VERSIONS:
+        raise refusal("UnsupportedEngineVersion")
+    if instance.minor_version_outdated:
+        raise refusal("IncorrectMinorVersion")
+    if instance.ssl_enabled:
+        raise refusal(refusals.ssl_enabled)
+    if instance.network_type != VPC:
         raise refusal("InvalidVPCParamGroup")
+    if view.free_ips < instance.direct_ips:
+        raise refusal(refusals.no_free_ips)
 
 
 def _matching(cloud: Cloud, parameters: Parameters, ids: set[str], region_id: str) -> list[dict[str, object]]:
     now = cloud.clock()
-    items = [
-        instance_item(record, look(record, now))
-        for record in cloud.records()
-        if record.instance.region_id == region_id and (not ids or record.instance_id in ids)
-    ]
     wanted = {name: parameters[name] for name in FILTERS if parameters.get(name)}
-    return [item for item in items if all(item[name] == value for name, value in wanted.items())]
+    matching = []
+    for record in cloud.records():
+        if record.instance.region_id != region_id or (ids and record.instance_id not in ids):
+            continue
+        item = instance_item(record, look(record, now))
+        if all(item[name] == value for name, value in wanted.items()) and _is_searched(record, parameters):
+            matching.append(jittered(item, record.instance.jitter))
+    return matching
+
+
+def _is_searched(record: Record, parameters: Parameters) -> bool:
+    # That SearchKey is part of the id or of the name is a guess: the page says "fuzzy search".
+    text = parameters.get("SearchKey", "")
+    if text not in record.instance_id and text not in record.instance.name:
+        return False
+    tags = record.instance.tags
+    for number in range(1, MAX_TAGS + 1):
+        key, value = parameters.get(f"Tag.{number}.Key"), parameters.get(f"Tag.{number}.Value")
+        if key and (key not in tags or value not in {None, "", tags[key]}):
+            return False
+    return True
 
 
 def _whole_number(parameters: Parameters, name: str, default: int, *, at_least: int = 1, at_most: int) -> int:

@@ -5,23 +5,37 @@ RPC style in the Alibaba Cloud help centre.
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
 from tair_simulator.errors import CloudError
 
 JSON = "application/json;charset=utf-8"
+RETRY_AFTER = "x-acs-retry-after"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One HTTP reply; ``code`` is the error code in it, for the ledger."""
+    """One HTTP reply; ``code`` is the error code in it, for the ledger, ``anonymous`` hides the id of the request."""
 
     http_status: int
     body: bytes
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
     code: str | None = None
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a reply travels; ``None`` bytes per second is as fast as it can."""
+
+    header_seconds: float = 0.0
+    bytes_per_second: int | None = None
+
+
+AT_ONCE = Pace()
 
 
 def success(request_id: str, fields: dict[str, object]) -> Reply:
@@ -30,7 +44,7 @@ def success(request_id: str, fields: dict[str, object]) -> Reply:
 
 
 def failure(request_id: str, host: str, error: CloudError) -> Reply:
-    """Return the reply to a refused call."""
+    """Return the reply to a refused call; ``x-acs-retry-after`` is in milliseconds."""
     query = urlencode({"q": error.code, "product": "R-kvstore", "requestId": request_id})
     body: dict[str, object] = {
         "RequestId": request_id,
@@ -39,7 +53,15 @@ def failure(request_id: str, host: str, error: CloudError) -> Reply:
         "Message": error.message,
         "Recommend": f"https://api.alibabacloud.com/troubleshoot?{query}",
     }
-    return Reply(error.http_status, _json(body), code=error.code)
+    if error.access_denied_detail is not None:
+        body["AccessDeniedDetail"] = dict(error.access_denied_detail)
+    headers = {} if error.retry_after_ms is None else {RETRY_AFTER: str(error.retry_after_ms)}
+    return Reply(error.http_status, _json(body), headers=headers, code=error.code)
+
+
+def rewritten(reply: Reply, change: Callable[[dict[str, object]], dict[str, object]]) -> Reply:
+    """Return a reply whose fields are others."""
+    return replace(reply, body=_json(change(json.loads(reply.body))))
 
 
 def _json(value: dict[str, object]) -> bytes:

@@ -10,9 +10,10 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from tair_simulator.gateway import AccessKey
-from tair_simulator.instances import Instance, InstanceId
+from tair_simulator.access_keys import AccessKey
+from tair_simulator.instances import Instance, InstanceId, default_prefix
 from tair_simulator.mistakes import InputError, Strict, parse
+from tair_simulator.throttling import Throttling
 
 
 class Seed(Strict):
@@ -20,6 +21,7 @@ class Seed(Strict):
 
     access_keys: dict[str, AccessKey] = Field(default_factory=dict)
     instances: dict[InstanceId, Instance] = Field(default_factory=dict)
+    throttling: Throttling = Throttling()
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,7 +53,24 @@ def parse_seed(text: str) -> Seed:
         raise InputError([f"{_place(error)}: not a usable key; perhaps it occurs twice in one mapping"]) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise InputError([f"{_place(error)}: not valid YAML"]) from None
-    return parse(Seed, {} if written is None else written)
+    seed = parse(Seed, {} if written is None else written)
+    clashes = list(_clashes(seed))
+    if clashes:
+        raise InputError(clashes)
+    return seed
+
+
+def _clashes(seed: Seed) -> Iterator[str]:
+    """Yield one line for each endpoint whose host name another instance has."""
+    owners = {instance_id: instance_id for instance_id in seed.instances}
+    for instance_id, instance in seed.instances.items():
+        if not instance.direct_connection:
+            continue
+        prefix = (instance.endpoint and instance.endpoint.prefix) or default_prefix(instance_id)
+        owner = owners.setdefault(prefix, instance_id)
+        # As its own prefix, an instance may have its id: the console guide says that it is the default.
+        if owner != instance_id:
+            yield f"instances.{instance_id}.endpoint.prefix: is taken by instances.{owner}"
 
 
 def _repeated(keys: Iterable[yaml.Node]) -> Iterator[yaml.Node]:

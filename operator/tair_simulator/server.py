@@ -1,26 +1,29 @@
 """The web server: one call of the API from its bytes to its reply.
 
-``serve_call`` is the whole story in order: read, note in the ledger, let the gate decide, meet a fault, let the
-operation act, answer. Everything it uses is pure or in memory; only this module and ``control`` know aiohttp.
+``serve_call`` is the whole story in order: read, note in the ledger, let the gate, flow control and RAM decide, meet a
+fault, let the operation act, answer. Everything it uses is pure or in memory; only this module, ``delivery`` and
+``control`` know aiohttp.
 """
 
 import asyncio
 import re
-import socket
-import struct
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from aiohttp import web
 
+from tair_simulator.authorization import permit
 from tair_simulator.cloud import Cloud
-from tair_simulator.control import CLOUD, add_control_routes, refuse_bad_input
+from tair_simulator.control import add_control_routes
+from tair_simulator.control_input import CLOUD, refuse_bad_input
+from tair_simulator.delivery import deliver, hang_up
 from tair_simulator.errors import CloudError, refusal
 from tair_simulator.faults import Fault, Setting
+from tair_simulator.holds import Held, Point
 from tair_simulator.ledger import Entry
 from tair_simulator.operations import Outcome, find_operation
-from tair_simulator.replies import Reply, failure, success
+from tair_simulator.replies import AT_ONCE, Reply, failure, success
 from tair_simulator.signature import SignedRequest
 
 FORM = "application/x-www-form-urlencoded"
@@ -85,11 +88,14 @@ async def serve_call(request: web.Request) -> web.StreamResponse:
     """Answer one call of the API."""
     cloud = request.app[CLOUD]
     call = await read_call(request)
-    sequence = _note(cloud, call)
+    sequence, era = _note(cloud, call), cloud.era
     refused = _refused(cloud, call)
     fault = None if refused else cloud.faults.take(call.action, call.instance_id)
-    if fault:
-        await asyncio.sleep(fault.seconds_before)
+    if fault and fault.hangs_up:
+        hang_up(request)
+    await _pause(cloud, call, fault, "before")
+    if cloud.era != era:
+        return hang_up(request)
     result = refused or _act(cloud, call, fault)
     reply = fault.answer(result.reply, Setting(call.request_id, call.host)) if fault else result.reply
     cloud.ledger.complete(
@@ -99,9 +105,8 @@ async def serve_call(request: web.Request) -> web.StreamResponse:
         effective=result.effective,
         fault=fault.kind if fault else None,
     )
-    if fault:
-        await asyncio.sleep(fault.seconds_after)
-    return _response(reply, call) if reply else _hang_up(request)
+    await _pause(cloud, call, fault, "after")
+    return await deliver(request, reply, call.request_id, fault.pace if fault else AT_ONCE)
 
 
 async def read_call(request: web.Request) -> Call:
@@ -138,15 +143,27 @@ def _note(cloud: Cloud, call: Call) -> int:
 
 
 def _refused(cloud: Cloud, call: Call) -> Result | None:
-    """Return the refusal of a call that is not genuine or asks for what does not exist."""
+    """Return the refusal of a call that is not genuine, asks for what does not exist, or is not permitted."""
     try:
         if call.request.method not in {"GET", "POST"}:
             raise refusal("UnsupportedHTTPMethod")
-        cloud.gate.admit(call.request, cloud.clock())
+        access_key_id = cloud.gate.admit(call.request, cloud.clock())
         find_operation(call.action, call.version)
+        permit(cloud, access_key_id, call.action, call.parameters, call.region_id)
     except CloudError as error:
         return Result(failure(call.request_id, call.host, error))
     return None
+
+
+async def _pause(cloud: Cloud, call: Call, fault: Fault | None, point: Point) -> None:
+    """Let the call wait where a fault wants it to."""
+    if fault is None:
+        return
+    await asyncio.sleep(fault.seconds_at(point))
+    if fault.hold_point == point:
+        await cloud.holds.wait(
+            Held(fault.hold_id, point, call.action, call.instance_id, call.request_id, cloud.clock())
+        )
 
 
 def _act(cloud: Cloud, call: Call, fault: Fault | None) -> Result:
@@ -157,23 +174,10 @@ def _act(cloud: Cloud, call: Call, fault: Fault | None) -> Result:
         outcome = _perform(cloud, call)
     except CloudError as error:
         return Result(failure(call.request_id, call.host, error))
+    if fault and fault.fails_later and outcome.effective:
+        cloud.fail_change(call.parameters["InstanceId"])
     return Result(success(call.request_id, outcome.fields), outcome.effective)
 
 
 def _perform(cloud: Cloud, call: Call) -> Outcome:
     return find_operation(call.action, call.version)(cloud, call.parameters, call.region_id)
-
-
-def _response(reply: Reply, call: Call) -> web.Response:
-    headers = {"Content-Type": reply.content_type, "x-acs-request-id": call.request_id, **reply.headers}
-    return web.Response(status=reply.http_status, body=reply.body, headers=headers)
-
-
-def _hang_up(request: web.Request) -> web.Response:
-    """Break the connection so that the client sees a reset, not an orderly end."""
-    transport = request.transport
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    return web.Response(status=500)

@@ -5,7 +5,7 @@ keeps the accepted change and when it was accepted, and ``look`` derives what th
 
     accepted --- lagSeconds --- busySeconds --- settled
       status:      Normal        busyStatus       Normal
-      NetInfo:     old           old              new       (netInfoChanges moves this point)
+      NetInfo:     old           old              new       (netInfoChanges moves this point; old if it fails)
 """
 
 from dataclasses import dataclass, replace
@@ -62,7 +62,11 @@ class Change:
 
         A guess where NetInfo follows later than Normal: the task counts as running until NetInfo agrees.
         """
-        return max(self.normal_from, self.visible_from)
+        return self.normal_from if self.timing.fails else max(self.normal_from, self.visible_from)
+
+    def result(self, before: Endpoint | None) -> Endpoint | None:
+        """Return the endpoint that is there in the end; ``before`` is the one that was there, and stays on failure."""
+        return before if self.timing.fails else self.endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def look(record: Record, now: datetime) -> View:
     change = record.change
     endpoint = record.instance.endpoint
     if change is not None and now >= change.visible_from:
-        endpoint = change.endpoint
+        endpoint = change.result(endpoint)
     running = change if change is not None and now < change.settled_at else None
     # The addresses of an allocation are taken when the change is accepted, those of a release freed when it shows.
     taken = endpoint is not None or (running is not None and running.kind is Kind.ALLOCATE)
@@ -116,7 +120,16 @@ def settle(record: Record, now: datetime) -> Record:
     """Fold a change that is over by ``now`` into the description, so that the record says the same with less."""
     if record.change is None or now < record.change.settled_at:
         return record
-    return replace(record, instance=with_endpoint(record.instance, record.change.endpoint), change=None)
+    endpoint = record.change.result(record.instance.endpoint)
+    return replace(record, instance=with_endpoint(record.instance, endpoint), change=None)
+
+
+def fail(record: Record) -> Record:
+    """Return the record with its change bound to fail, as if the instance's timing had said so."""
+    if record.change is None:
+        return record
+    timing = record.change.timing.model_copy(update={"fails": True})
+    return replace(record, change=replace(record.change, timing=timing))
 
 
 def with_endpoint(instance: Instance, endpoint: Endpoint | None) -> Instance:

@@ -4,26 +4,31 @@ The SDK is the oracle: without it, our client and our simulator would only agree
 """
 
 import asyncio
+import json
 import re
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from alibabacloud_r_kvstore20150101 import models
 from alibabacloud_r_kvstore20150101.client import Client
 from alibabacloud_tea_openapi.models import Config
+from alibabacloud_tea_openapi.utils import Utils
 
-from tair_simulator.errors import CloudError
-from tair_simulator.gateway import AccessKey, Gate
+from tair_simulator.access_keys import AccessKey
+from tair_simulator.errors import DOCUMENTED, CloudError
+from tair_simulator.gateway import Gate
 from tair_simulator.signature import SignedRequest, check_signature, parse_authorization
 from tests.integration.simulator_process import EXAMPLE_SEED, SimulatorProcess, running_simulator
 from tests.recorder import RecordedRequest, recording
 
 ORDERS = "r-bp1zxszhcgatnx0001"
 SESSIONS = "r-bp1zxszhcgatnx0002"
+BEIJING = models.DescribeInstancesRequest(region_id="cn-beijing")
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +42,13 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorPro
         yield running
 
 
-def sdk(endpoint: str, signing_key: str = "demoAccessKeySecret", token: str | None = None) -> Client:
+def sdk(
+    endpoint: str, signing_key: str = "demoAccessKeySecret", token: str | None = None, *, key: str = "demoAccessKeyId"
+) -> Client:
     """Return Alibaba's client for an endpoint."""
     return Client(
         Config(
-            access_key_id="demoAccessKeyId",
+            access_key_id=key,
             access_key_secret=signing_key,
             security_token=token,
             endpoint=endpoint,
@@ -111,7 +118,176 @@ def test_the_sdk_is_refused_with_a_wrong_secret(simulator: SimulatorProcess) -> 
 
     error = refused(lambda: sdk(simulator.endpoint, "wrong").describe_instances(request))
 
-    assert error.code == "SignatureDoesNotMatch"
+    assert (error.code, error.status_code) == ("SignatureDoesNotMatch", 400)
+
+
+def test_the_sdk_is_refused_with_an_old_date(simulator: SimulatorProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = datetime.now(UTC) - timedelta(minutes=16)
+    monkeypatch.setattr(Utils, "get_timestamp", lambda: old.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    error = refused(lambda: sdk(simulator.endpoint).describe_instances(BEIJING))
+
+    assert (error.code, error.status_code) == ("InvalidTimeStamp.Expired", 400)
+
+
+def test_the_sdk_is_refused_with_a_nonce_that_was_used(
+    simulator: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Utils, "get_nonce", lambda: "used-once")
+    client = sdk(simulator.endpoint)
+    client.describe_instances(BEIJING)
+
+    error = refused(lambda: client.describe_instances(BEIJING))
+
+    assert (error.code, error.status_code) == ("SignatureNonceUsed", 400)
+
+
+def control(simulator: SimulatorProcess, path: str, body: object) -> None:
+    """Post something to the control API."""
+    data = json.dumps(body).encode()
+    with urllib.request.urlopen(f"{simulator.url}/_simulator/{path}", data, timeout=10) as response:  # noqa: S310 - our own simulator
+        assert response.status == 201
+
+
+# What the API pages and the tables of common errors list, with the statuses that they give.
+RELEASE_CODES = {
+    "NetTypeNotExists": 400,
+    "InstanceStatus.NotSupport": 403,
+    "InvalidDbInstanceId.NotFound": 404,
+}
+ALLOCATE_CODES = {
+    "NetTypeExists": 400,
+    "DirectConnectionAlreadyExists": 400,
+    "InvalidConnType": 400,
+    "TaskHasExist": 400,
+    "ConnectionStringAlreadyExists": 400,
+    "InvalidConnectionString.Format": 400,
+    "InvalidConnectionString": 400,
+    "InvalidVPCParamGroup": 400,
+    "UnsupportedEngineVersion": 403,
+    "IncorrectMinorVersion": 403,
+    "InstanceStatus.NotSupport": 403,
+    "InvalidDbInstanceId.NotFound": 404,
+}
+COMMON_CODES = {
+    "IncorrectDBInstanceState": 403,
+    "LockTimeout": 400,
+    "ProxyError": 400,
+    "InternalError": 500,
+    "Unkown.Exception": 400,
+    "NotFound": 404,
+    "HasDirectConnectionNotSupport": 403,
+    "Throttling": 400,
+    "Throttling.User": 400,
+    "Throttling.Api": 403,
+    "Rejected.Throttling": 400,
+    "ServiceUnavailable": 503,
+    "SignatureNonceUsed": 400,
+    "InvalidTimeStamp.Expired": 400,
+    "InvalidTimeStamp.Format": 400,
+    "IllegalTimestamp": 400,
+    "SignatureDoesNotMatch": 400,
+    "IncompleteSignature": 400,
+    "InvalidSignatureMethod": 400,
+    "ContentMD5NotMatched": 400,
+    "InvalidAccessKeyId.NotFound": 404,
+    "InvalidAccessKeyId.Inactive": 400,
+    "MissingSecurityToken": 400,
+    "InvalidSecurityToken.Expired": 400,
+    "InvalidSecurityToken.Malformed": 400,
+    "InvalidSecurityToken.MismatchWithAccessKey": 400,
+    "Forbidden.RAM": 403,
+    "NoPermission": 403,
+    "Forbidden": 403,
+    "Forbedden.NotSupportRAM": 403,
+    "Forbidden.RiskControl": 403,
+    "InvalidApi.NotFound": 404,
+    "InvalidAction.NotFound": 404,
+    "InvalidVersion": 404,
+    "InvalidProduct.NotFound": 404,
+    "InvalidProtocol.NeedSsl": 404,
+    "MissingParameter": 400,
+    "MissingInstanceId": 400,
+    "InvalidPort": 400,
+    "UnsupportedHTTPMethod": 400,
+    "OperationDenied.DBInstanceStatus": 403,
+    "InvalidInstanceId.NotFound": 404,
+    "InvalidDBInstance.NotFound": 404,
+    "InvalidDBInstanceId.NotFound": 404,
+    "Forbidden.InstanceNotFound": 404,
+}
+
+
+@pytest.fixture(scope="module")
+def client(simulator: SimulatorProcess) -> Client:
+    """One client of the SDK for many calls."""
+    return sdk(simulator.endpoint)
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "status"),
+    [
+        *(("ReleaseDirectConnection", code, status) for code, status in RELEASE_CODES.items()),
+        *(("AllocateDirectConnection", code, status) for code, status in ALLOCATE_CODES.items()),
+        *(("DescribeDBInstanceNetInfo", code, status) for code, status in COMMON_CODES.items()),
+    ],
+)
+def test_every_documented_code_arrives_at_the_sdk(
+    simulator: SimulatorProcess, client: Client, action: str, code: str, status: int
+) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "ReleaseDirectConnection": lambda: client.release_direct_connection(
+            models.ReleaseDirectConnectionRequest(instance_id=ORDERS)
+        ),
+        "AllocateDirectConnection": lambda: client.allocate_direct_connection(
+            models.AllocateDirectConnectionRequest(instance_id=ORDERS)
+        ),
+        "DescribeDBInstanceNetInfo": lambda: directions(client, ORDERS),
+    }
+    control(simulator, "faults", {"action": action, "kind": "error", "code": code})
+
+    error = refused(calls[action])
+
+    assert (error.code, error.status_code) == (code, status)
+    assert error.request_id == error.data["RequestId"]
+    assert re.fullmatch(r"[0-9A-F-]{36}", error.request_id)
+    assert DOCUMENTED[code][1] in error.message
+
+
+def test_the_sdk_sees_why_a_call_is_denied(simulator: SimulatorProcess) -> None:
+    user = sdk(simulator.endpoint, "auditorAccessKeySecret", key="auditorAccessKeyId")
+    seen = directions(user, ORDERS)
+
+    error = refused(lambda: user.release_direct_connection(models.ReleaseDirectConnectionRequest(instance_id=ORDERS)))
+
+    assert seen
+    assert (error.code, error.status_code) == ("Forbidden.RAM", 403)
+    assert error.access_denied_detail["AuthAction"] == "kvstore:ReleaseDirectConnection"
+    assert error.access_denied_detail["NoPermissionType"] == "ExplicitDeny"
+
+
+def test_the_sdk_sees_how_long_to_wait(simulator: SimulatorProcess, client: Client) -> None:
+    control(simulator, "faults", {"action": "*", "kind": "throttle", "retryAfterMs": 1500})
+
+    error = refused(lambda: directions(client, ORDERS))
+
+    assert (error.code, error.status_code, error.retry_after) == ("Throttling.User", 400, 1500)
+
+
+@pytest.mark.parametrize("token", ["oldSecurityToken", "newSecurityToken"])
+def test_the_sdk_may_use_both_tokens_of_a_rotation(simulator: SimulatorProcess, token: str) -> None:
+    client = sdk(simulator.endpoint, "rotatingAccessKeySecret", token, key="rotatingAccessKeyId")
+
+    assert client.describe_instances(BEIJING).body.total_count == 1
+
+
+@pytest.mark.parametrize("jitter", ["NumbersAsText", "TextAsNumbers", "NoDirectConnection", "NetInfoObject"])
+def test_the_sdk_bears_other_types(simulator: SimulatorProcess, client: Client, jitter: str) -> None:
+    control(simulator, "faults", {"action": "*", "kind": "type-jitter", "jitter": [jitter]})
+
+    reply = client.describe_dbinstance_net_info(models.DescribeDBInstanceNetInfoRequest(instance_id=ORDERS))
+
+    assert reply.body.request_id
 
 
 async def test_the_asynchronous_sdk_is_understood_too(simulator: SimulatorProcess) -> None:

@@ -300,7 +300,7 @@ async def test_instances_are_created_changed_and_removed(client: SimulatorClient
         ),
         ("PUT", "instances/r-new", "[]", 400, "(top level): must be a mapping with the fields"),
         ("POST", "faults", "", 400, "(top level): the body must be JSON"),
-        ("POST", "faults", "{}", 400, "kind: must be one of delay"),
+        ("POST", "faults", "{}", 400, "kind: must be one of async-failure, content-type, delay"),
         ("GET", "ledger?instance=r-1", None, 400, "instance: unknown filter; allowed: action, instanceId"),
         ("GET", "nowhere", None, 404, "Not Found"),
         ("PUT", "reset", None, 405, "Method Not Allowed"),

@@ -82,6 +82,40 @@ def test_somebody_renames_the_endpoint(cloud: Cloud) -> None:
     assert seen(cloud, "r-on")["endpoint"] == {"prefix": "renamed123", "port": 6380, "ipAddress": "10.0.0.11"}
 
 
+@pytest.mark.parametrize(
+    ("instance_id", "written", "line"),
+    [
+        (
+            "r-off",
+            {"directConnection": True, "endpoint": {"prefix": "ordersdirect"}},
+            "endpoint.prefix: is taken by another instance",
+        ),
+        (
+            "r-off",
+            {"directConnection": True, "endpoint": {"prefix": "r-on"}},
+            "endpoint.prefix: is taken by another instance",
+        ),
+        ("ordersdirect", {"regionId": "cn-x"}, "instance id in the path: is taken as the prefix of another"),
+    ],
+)
+def test_a_name_that_somebody_has_is_not_given_away(
+    cloud: Cloud, instance_id: str, written: dict[str, object], line: str
+) -> None:
+    before = cloud.records()
+
+    with pytest.raises(InputError, match=line):
+        cloud.put(instance_id, written)
+
+    assert cloud.records() == before
+
+
+def test_an_instance_may_keep_its_prefix_or_take_its_own_id(cloud: Cloud) -> None:
+    cloud.put("r-on", {"endpoint": {"prefix": "ordersdirect"}})
+    cloud.put("r-on", {"endpoint": {"prefix": "r-on"}})
+
+    assert seen(cloud, "r-on")["endpoint"]["prefix"] == "r-on"
+
+
 def test_an_address_that_somebody_described_is_not_given_again(cloud: Cloud) -> None:
     cloud.put("r-new", {"regionId": "cn-x", "privateIp": "10.0.0.13"})
     cloud.put("r-other", {"regionId": "cn-x"})
@@ -172,7 +206,7 @@ def test_setting_the_direct_connection_ends_a_change(cloud: Cloud, time: Time) -
                 "timing.busyStatus: must not be Normal; write null for no busy status at all",
                 (
                     "timing.busySecond: unknown field; allowed here: "
-                    "busySeconds, busyStatus, lagSeconds, netInfoChanges, netInfoOffsetSeconds"
+                    "busySeconds, busyStatus, fails, lagSeconds, netInfoChanges, netInfoOffsetSeconds"
                 ),
             ],
         ),

@@ -1,16 +1,27 @@
 """Faults: their four answers, their mistakes and their queue; and the ledger that notes them."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
-from tair_simulator.faults import KINDS, FaultQueue, Setting, parse_fault
+from tair_simulator.errors import DOCUMENTED
+from tair_simulator.fault_kinds import KINDS, parse_fault
+from tair_simulator.faults import FaultQueue, Setting
 from tair_simulator.ledger import Entry, Ledger
 from tair_simulator.mistakes import InputError
-from tair_simulator.replies import Reply, success
+from tair_simulator.replies import Pace, Reply, success
 
 SETTING = Setting("ID", "host:1")
 OWN = success("ID", {})
+NEEDED: dict[str, dict[str, object]] = {
+    "delay": {"seconds": 1},
+    "drip": {"bytesPerSecond": 1},
+    "huge": {"mebibytes": 1},
+    "late": {"seconds": 1},
+    "slow-headers": {"seconds": 1},
+    "type-jitter": {"jitter": ["NumbersAsText"]},
+}
 
 
 def entry(sequence: int, action: str = "DescribeInstances", instance_id: str | None = None) -> Entry:
@@ -33,6 +44,13 @@ def entry(sequence: int, action: str = "DescribeInstances", instance_id: str | N
         ({"kind": "delay", "seconds": 3, "when": "after"}, (0, True, 3)),
         ({"kind": "reset-before"}, (0, False, 0)),
         ({"kind": "reset-after"}, (0, True, 0)),
+        ({"kind": "late", "seconds": 3}, (3, True, 0)),
+        ({"kind": "hold"}, (0, True, 0)),
+        ({"kind": "async-failure"}, (0, True, 0)),
+        ({"kind": "unavailable"}, (0, False, 0)),
+        ({"kind": "unavailable", "apply": True}, (0, True, 0)),
+        ({"kind": "garbage"}, (0, True, 0)),
+        ({"kind": "garbage", "apply": False}, (0, False, 0)),
     ],
 )
 def test_says_how_long_to_wait_and_whether_the_call_takes_effect(
@@ -40,7 +58,7 @@ def test_says_how_long_to_wait_and_whether_the_call_takes_effect(
 ) -> None:
     fault = parse_fault({"action": "*", **written})
 
-    assert (fault.seconds_before, fault.applies, fault.seconds_after) == expected
+    assert (fault.seconds_at("before"), fault.applies, fault.seconds_at("after")) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,12 +67,105 @@ def test_says_how_long_to_wait_and_whether_the_call_takes_effect(
         ({"kind": "http502"}, Reply(502, b"<html><body><h1>502 Bad Gateway</h1></body></html>\n", "text/html")),
         ({"kind": "empty500"}, Reply(500, b"")),
         ({"kind": "truncated"}, Reply(200, b'{"Request')),
+        ({"kind": "empty200"}, Reply(200, b"")),
+        ({"kind": "garbage"}, Reply(200, b"\x00\xff\xfe{not JSON\n")),
+        ({"kind": "content-type"}, Reply(200, OWN.body, "text/html")),
+        ({"kind": "content-type", "contentType": "application/xml"}, Reply(200, OWN.body, "application/xml")),
+        ({"kind": "no-request-id"}, Reply(200, b"{}", anonymous=True)),
+        ({"kind": "extra-fields"}, Reply(200, b'{"RequestId":"ID","XUnknown":{"List":[1,null,"x"]}}')),
+        ({"kind": "lower-case"}, Reply(200, b'{"requestId":"ID"}')),
+        ({"kind": "slow-headers", "seconds": 1}, OWN),
+        ({"kind": "drip", "bytesPerSecond": 1}, OWN),
+        ({"kind": "hold"}, OWN),
+        ({"kind": "async-failure"}, OWN),
+        ({"kind": "late", "seconds": 1}, None),
         ({"kind": "delay", "seconds": 1}, OWN),
         ({"kind": "reset-after"}, None),
     ],
 )
 def test_bends_the_reply(written: dict[str, object], expected: Reply | None) -> None:
     assert parse_fault({"action": "*", **written}).answer(OWN, SETTING) == expected
+
+
+def test_bends_everything_inside_a_reply() -> None:
+    own = success("ID", {"Items": {"Item": [{"Port": "6379"}, 7]}})
+
+    def bent(**fault: object) -> object:
+        reply = parse_fault({"action": "*", **fault}).answer(own, SETTING)
+        assert reply is not None
+        return json.loads(reply.body)
+
+    unknown = {"XUnknown": {"List": [1, None, "x"]}}
+    assert bent(kind="extra-fields") == {
+        "RequestId": "ID",
+        "Items": {"Item": [{"Port": "6379", **unknown}, 7], **unknown},
+        **unknown,
+    }
+    assert bent(kind="lower-case") == {"requestId": "ID", "items": {"item": [{"port": "6379"}, 7]}}
+    assert bent(kind="type-jitter", jitter=["TextAsNumbers"]) == {
+        "RequestId": "ID",
+        "Items": {"Item": [{"Port": 6379}, 7]},
+    }
+
+
+def test_a_reply_without_effect_looks_like_one_with_effect() -> None:
+    fault = parse_fault({"action": "*", "kind": "content-type", "apply": False})
+
+    assert fault.answer(None, SETTING) == Reply(200, OWN.body, "text/html")
+
+
+def test_a_huge_reply_is_as_huge_as_it_says_and_still_right() -> None:
+    reply = parse_fault({"action": "*", "kind": "huge", "mebibytes": 2}).answer(OWN, SETTING)
+
+    assert reply is not None
+    assert len(json.loads(reply.body)["Padding"]) == 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize("code", sorted(DOCUMENTED))
+def test_a_known_code_brings_its_status_and_its_message(code: str) -> None:
+    reply = parse_fault({"action": "*", "kind": "error", "code": code}).answer(None, SETTING)
+
+    assert reply is not None
+    assert (reply.http_status, json.loads(reply.body)["Message"]) == DOCUMENTED[code]
+
+
+def test_a_known_code_may_come_with_another_status_and_message() -> None:
+    fault = {"action": "*", "kind": "error", "code": "NotFound", "httpStatus": 400, "message": "m"}
+
+    reply = parse_fault(fault).answer(None, SETTING)
+
+    assert reply is not None
+    assert (reply.http_status, json.loads(reply.body)["Message"]) == (400, "m")
+
+
+def test_an_error_may_carry_the_detail_of_a_denial() -> None:
+    detail = {"NoPermissionType": "ImplicitDeny"}
+    fault = {"action": "*", "kind": "error", "code": "Forbidden.RAM", "accessDeniedDetail": detail}
+
+    reply = parse_fault(fault).answer(None, SETTING)
+
+    assert reply is not None
+    assert json.loads(reply.body)["AccessDeniedDetail"] == detail
+
+
+@pytest.mark.parametrize(
+    ("written", "pace"),
+    [
+        ({"kind": "slow-headers", "seconds": 2}, Pace(header_seconds=2)),
+        ({"kind": "drip", "bytesPerSecond": 7}, Pace(bytes_per_second=7)),
+        ({"kind": "late", "seconds": 2}, Pace()),
+    ],
+)
+def test_says_how_fast_the_answer_travels(written: dict[str, object], pace: Pace) -> None:
+    assert parse_fault({"action": "*", **written}).pace == pace
+
+
+def test_only_what_is_late_hangs_up_only_a_hold_is_held_and_only_one_kind_fails_later() -> None:
+    faults = [parse_fault({"action": "*", "kind": kind, **NEEDED.get(kind, {})}) for kind in KINDS]
+
+    assert [fault.kind for fault in faults if fault.hangs_up] == ["late"]
+    assert [fault.kind for fault in faults if fault.hold_point] == ["hold"]
+    assert [fault.kind for fault in faults if fault.fails_later] == ["async-failure"]
 
 
 def test_an_error_has_the_form_of_the_api() -> None:
@@ -83,6 +194,17 @@ def test_throttling_may_say_for_how_long() -> None:
         ({}, [f"kind: must be one of {', '.join(KINDS)}"]),
         ({"kind": ["error"]}, [f"kind: must be one of {', '.join(KINDS)}"]),
         ({"kind": "delay"}, ["action: is required", "seconds: is required"]),
+        ({"kind": "hold", "action": "*", "count": 2}, ["count: Input should be 1"]),
+        ({"kind": "hold", "action": "*", "point": "now"}, ["point: Input should be 'before' or 'after'"]),
+        (
+            {"kind": "content-type", "action": "*", "contentType": "a\r\nb"},
+            [r"contentType: String should match pattern '^[\x21-\x7e][\x20-\x7e]{0,126}$'"],
+        ),
+        ({"kind": "huge", "action": "*", "mebibytes": 257}, ["mebibytes: Input should be less than or equal to 256"]),
+        (
+            {"kind": "type-jitter", "action": "*", "jitter": []},
+            ["jitter: List should have at least 1 item after validation, not 0"],
+        ),
         (
             {"kind": "error", "action": "*", "count": 0, "httpStatus": 200, "instanceId": "R", "seconds": 1},
             [
@@ -90,7 +212,7 @@ def test_throttling_may_say_for_how_long() -> None:
                 "instanceId: String should match pattern '^[a-z][a-z0-9-]{0,62}$'",
                 "httpStatus: Input should be greater than or equal to 400",
                 (
-                    "seconds: unknown field; allowed here: "
+                    "seconds: unknown field; allowed here: accessDeniedDetail, "
                     "action, apply, code, count, httpStatus, instanceId, kind, message, retryAfterMs"
                 ),
             ],

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from tair_simulator.access_keys import AccessKey
 from tair_simulator.errors import CloudError
-from tair_simulator.gateway import AccessKey, Gate, Nonces, check_date
+from tair_simulator.gateway import Gate, Nonces, check_date
 from tair_simulator.signature import SignedRequest, body_hash, canonical_request, sign, string_to_sign
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -42,7 +43,7 @@ def signed(
     return replace(request, headers={**headers, "authorization": value})
 
 
-def refused(step: Callable[[], None]) -> tuple[int, str]:
+def refused(step: Callable[[], object]) -> tuple[int, str]:
     """Return the HTTP status and the code of a refusal."""
     with pytest.raises(CloudError) as caught:
         step()
@@ -50,8 +51,8 @@ def refused(step: Callable[[], None]) -> tuple[int, str]:
 
 
 def test_admits_a_genuine_request() -> None:
-    Gate(KEYS).admit(signed(), NOW)
-    Gate(KEYS).admit(signed("sts", "s3", token="t3"), NOW)
+    assert Gate(KEYS).admit(signed(), NOW) == "plain"
+    assert Gate(KEYS).admit(signed("sts", "s3", token="t3"), NOW) == "sts"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,24 @@ def test_a_token_expires() -> None:
     expired = refused(lambda: Gate(KEYS).admit(signed("sts", "s3", token="t3", at=later), later))
 
     assert expired == (400, "InvalidSecurityToken.Expired")
+
+
+def test_during_a_rotation_both_tokens_are_good_until_the_old_one_expires() -> None:
+    tokens = [
+        {"token": "old", "expiration": NOW + timedelta(minutes=10)},
+        {"token": "new", "expiration": NOW + timedelta(hours=1)},
+    ]
+    gate = Gate({"rotating": AccessKey.model_validate({"secret": "s", "tokens": tokens})})
+    later = NOW + timedelta(minutes=10)
+
+    gate.admit(signed("rotating", "s", token="old", nonce="n1"), NOW)
+    gate.admit(signed("rotating", "s", token="new", nonce="n2"), NOW)
+    assert refused(lambda: gate.admit(signed("rotating", "s", token="old", nonce="n3", at=later), later)) == (
+        400,
+        "InvalidSecurityToken.Expired",
+    )
+    gate.admit(signed("rotating", "s", token="new", nonce="n4", at=later), later)
+    assert refused(lambda: gate.admit(signed("rotating", "s"), NOW)) == (400, "MissingSecurityToken")
 
 
 @pytest.mark.parametrize("moment", [NOW - timedelta(minutes=15), NOW, NOW + timedelta(minutes=15)])

@@ -23,6 +23,13 @@ instances:
     regionId: cn-hangzhou
     refusals: {allocateExisting: DirectConnectionAlreadyExists, allocateWhileAllocating: TaskHasExist}
   r-north: {regionId: cn-beijing, directConnection: true}
+  r-tls: {regionId: cn-far, sslEnabled: true}
+  r-preview: {regionId: cn-far, previewAccess: false}
+  r-minor: {regionId: cn-far, minorVersionOutdated: true}
+  r-engine: {regionId: cn-far, engineVersion: '7.0'}
+  r-crowded: {regionId: cn-far, vSwitchIps: 8, refusals: {noFreeIps: NotFound}}
+  r-fails: {regionId: cn-far, directConnection: true, timing: {fails: true}}
+  r-jitter: {regionId: cn-far, directConnection: true, jitter: [NumbersAsText, TextAsNumbers]}
 """
 
 
@@ -187,6 +194,11 @@ def test_an_instance_that_is_busy_with_something_else_refuses_for_a_while(cloud:
         ({"InstanceId": "r-standard"}, "InvalidConnType"),
         ({"InstanceId": "r-classic"}, "InvalidVPCParamGroup"),
         ({"InstanceId": "r-cramped"}, "InvalidVPCParamGroup"),
+        ({"InstanceId": "r-tls"}, "InvalidConnType"),
+        ({"InstanceId": "r-preview"}, "Forbidden"),
+        ({"InstanceId": "r-minor"}, "IncorrectMinorVersion"),
+        ({"InstanceId": "r-engine"}, "UnsupportedEngineVersion"),
+        ({"InstanceId": "r-crowded"}, "NotFound"),
         ({"InstanceId": "r-off", "ConnectionString": "has-hyphens"}, "InvalidConnectionString"),
         ({"InstanceId": "r-off", "ConnectionString": "short12"}, "InvalidConnectionString.Format"),
         ({"InstanceId": "r-off", "ConnectionString": "a" * 41}, "InvalidConnectionString.Format"),
@@ -297,6 +309,70 @@ def test_filters(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"SearchKey": "sess"}, ["r-off"]),
+        ({"SearchKey": "r-o"}, ["r-on", "r-off"]),
+        ({"SearchKey": "nothing"}, []),
+        ({"Tag.1.Key": "team"}, ["r-off"]),
+        ({"Tag.1.Key": "team", "Tag.1.Value": "shop"}, ["r-off"]),
+        ({"Tag.1.Key": "team", "Tag.1.Value": "other"}, []),
+        ({"Tag.1.Key": "team", "Tag.2.Key": "env"}, []),
+    ],
+)
+def test_searches_by_name_and_by_tags(cloud: Cloud, parameters: dict[str, str], expected: list[str]) -> None:
+    assert names(call(cloud, "DescribeInstances", RegionId="cn-hangzhou", **parameters)) == expected
+
+
+def test_types_may_differ_for_one_instance(cloud: Cloud) -> None:
+    reply = call(cloud, "DescribeInstances", RegionId="cn-far", InstanceIds="r-jitter,r-tls")
+    ports = [item["Port"] for item in endpoints(cloud, "r-jitter")]
+    directions = [item["DirectConnection"] for item in endpoints(cloud, "r-jitter")]
+
+    assert [item["Capacity"] for item in reply["Instances"]["KVStoreInstance"]] == [16384, "16384"]
+    assert (ports, directions) == ([6379, 6379], ["0", "1"])
+
+
+def test_a_change_that_fails_is_accepted_and_can_be_tried_again(cloud: Cloud, time: Time) -> None:
+    call(cloud, "ReleaseDirectConnection", InstanceId="r-fails")
+    during = refused(cloud, "ReleaseDirectConnection", InstanceId="r-fails")
+    time.pass_by(2.5)
+    left = len(endpoints(cloud, "r-fails"))
+
+    assert (during, left) == ("InstanceStatus.NotSupport", 2)
+    assert call(cloud, "ReleaseDirectConnection", InstanceId="r-fails") == {}
+
+
+def test_the_prefix_of_an_allocation_that_failed_is_free(cloud: Cloud, time: Time) -> None:
+    call(cloud, "AllocateDirectConnection", InstanceId="r-off", ConnectionString="redisdirect123")
+    cloud.fail_change("r-off")
+    time.pass_by(2.5)
+
+    assert call(cloud, "AllocateDirectConnection", InstanceId="r-variant", ConnectionString="redisdirect123") == {}
+
+
+def test_of_an_instance_that_somebody_deleted_nothing_is_left(cloud: Cloud) -> None:
+    call(cloud, "ReleaseDirectConnection", InstanceId="r-on")
+    cloud.delete("r-on")
+
+    assert refused(cloud, "ReleaseDirectConnection", InstanceId="r-on") == "InvalidDbInstanceId.NotFound"
+    assert refused(cloud, "AllocateDirectConnection", InstanceId="r-on") == "InvalidDbInstanceId.NotFound"
+    assert refused(cloud, "DescribeDBInstanceNetInfo", InstanceId="r-on") == "InvalidInstanceId.NotFound"
+    assert call(cloud, "DescribeInstances", RegionId="cn-hangzhou", InstanceIds="r-on")["TotalCount"] == 0
+
+
+@pytest.mark.parametrize("status", ["Inactive", "Released"])
+def test_an_instance_that_is_over_is_shown_and_refuses(cloud: Cloud, status: str) -> None:
+    cloud.put("r-on", {"status": status})
+
+    (item,) = call(cloud, "DescribeInstances", RegionId="cn-hangzhou", InstanceIds="r-on")["Instances"][
+        "KVStoreInstance"
+    ]
+    assert item["InstanceStatus"] == status
+    assert refused(cloud, "ReleaseDirectConnection", InstanceId="r-on") == "InstanceStatus.NotSupport"
+
+
+@pytest.mark.parametrize(
     ("parameters", "code"),
     [
         ({}, "MissingRegionId"),
@@ -325,4 +401,4 @@ def test_unknown_actions_and_versions_are_not_found() -> None:
 
 
 def test_every_documented_code_has_a_status_of_a_refusal_and_a_text() -> None:
-    assert all(400 <= status < 500 and message for status, message in DOCUMENTED.values())
+    assert all(400 <= status < 600 and message for status, message in DOCUMENTED.values())

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 
 from tair_simulator.__main__ import main
+from tair_simulator.authorization import permit
 from tair_simulator.cloud import Cloud, utc_now
+from tair_simulator.errors import CloudError
 from tair_simulator.mistakes import InputError
 from tair_simulator.seed import Seed, parse_seed, read_seed
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples/simulator/seed.yaml"
+KEY_FIELDS = (
+    "accountId, deniedCode, displayName, expiration, policies, principalType, secret, securityToken, status, tokens"
+)
 
 
 def mistakes(text: str) -> list[str]:
@@ -23,7 +28,7 @@ def mistakes(text: str) -> list[str]:
 def test_the_example_can_be_read() -> None:
     seed = read_seed(EXAMPLE)
 
-    assert list(seed.access_keys) == ["demoAccessKeyId"]
+    assert list(seed.access_keys) == ["demoAccessKeyId", "auditorAccessKeyId", "rotatingAccessKeyId"]
     assert {name: (instance.region_id, instance.direct_connection) for name, instance in seed.instances.items()} == {
         "r-bp1zxszhcgatnx0001": ("cn-hangzhou", True),
         "r-bp1zxszhcgatnx0002": ("cn-hangzhou", False),
@@ -31,6 +36,24 @@ def test_the_example_can_be_read() -> None:
         "r-bp1zxszhcgatnx0004": ("cn-hangzhou", False),
         "r-2zexszhcgatnx0005": ("cn-beijing", True),
     }
+
+
+def test_what_the_example_has_in_comments_can_be_read_too() -> None:
+    lines = [line[4:] for line in EXAMPLE.read_text(encoding="utf-8").splitlines() if line.startswith("#   ")]
+
+    limits = parse_seed("\n".join(lines[lines.index("throttling:") :])).throttling
+
+    assert limits.user is not None
+    assert (limits.user.per, list(limits.apis)) == ("account", ["ReleaseDirectConnection"])
+
+
+def test_the_example_forbids_what_its_comments_say() -> None:
+    cloud = Cloud(read_seed(EXAMPLE), utc_now)
+    call = {"InstanceId": "r-bp1zxszhcgatnx0001"}
+
+    permit(cloud, "auditorAccessKeyId", "DescribeDBInstanceNetInfo", call, None)
+    with pytest.raises(CloudError, match=r"Forbidden\.RAM"):
+        permit(cloud, "auditorAccessKeyId", "ReleaseDirectConnection", call, None)
 
 
 def test_an_empty_file_is_an_empty_cloud() -> None:
@@ -59,8 +82,8 @@ def test_every_mistake_has_a_line_with_its_path_and_what_is_allowed() -> None:
 
     assert mistakes(text) == [
         "accessKeys.a.secret: Value should have at least 1 item after validation, not 0",
-        "accessKeys.a.sekret: unknown field; allowed here: expiration, secret, securityToken, status",
-        "accessKeys.b: must be a mapping with the fields expiration, secret, securityToken, status",
+        f"accessKeys.a.sekret: unknown field; allowed here: {KEY_FIELDS}",
+        f"accessKeys.b: must be a mapping with the fields {KEY_FIELDS}",
         "instances.r-1.regionId: must be text; put it in quotes",
         "instances.r-1.endpoint.port: Input should be greater than or equal to 1024",
         "instances.R_2: String should match pattern '^[a-z][a-z0-9-]{0,62}$'",
@@ -70,14 +93,14 @@ def test_every_mistake_has_a_line_with_its_path_and_what_is_allowed() -> None:
         "instances.r-4.engineVersion: must be text; put it in quotes",
         "instances.r-4.tags.n: must be text; put it in quotes",
         "instances.r-4.refusals.allocateExisting: Input should be 'NetTypeExists' or 'DirectConnectionAlreadyExists'",
-        "more: unknown field; allowed here: accessKeys, instances",
+        "more: unknown field; allowed here: accessKeys, instances, throttling",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("- 1", "(top level): must be a mapping with the fields accessKeys, instances"),
+        ("- 1", "(top level): must be a mapping with the fields accessKeys, instances, throttling"),
         ("a: 1\na: 2", "line 2, column 1: not a usable key; perhaps it occurs twice in one mapping"),
         ("!!map secret", "line 1, column 1: not a usable key; perhaps it occurs twice in one mapping"),
         ("a: [1\nsecret: *secret", "line 2, column 7: not valid YAML"),
@@ -87,6 +110,71 @@ def test_every_mistake_has_a_line_with_its_path_and_what_is_allowed() -> None:
 )
 def test_what_is_not_yaml_is_placed_but_never_repeated(text: str, line: str) -> None:
     assert mistakes(text) == [line]
+
+
+def test_mistakes_in_policies_tokens_and_limits_have_lines_too() -> None:
+    text = """
+        accessKeys:
+          a:
+            secret: s
+            policies:
+              - {effect: Maybe, actions: [], resources: [everything]}
+              - {effect: Allow, actions: [kvstore], resource: '*'}
+            tokens: [{expiration: 2026-01-02}, hunter2]
+        instances:
+          r-1: {regionId: cn-x, refusals: {sslEnabled: No}, jitter: [Loud]}
+        throttling:
+          user: {callsPerSecond: 0, per: region}
+          apis: {describe: {callsPerSecond: 1}, DescribeInstances: {burst: 0}}
+    """
+
+    assert mistakes(text) == [
+        "accessKeys.a.tokens.0.token: is required",
+        "accessKeys.a.tokens.0.expiration: Input should have timezone info",
+        "accessKeys.a.tokens.1: must be a mapping with the fields expiration, token",
+        "accessKeys.a.policies.0.effect: Input should be 'Allow' or 'Deny'",
+        "accessKeys.a.policies.0.actions: List should have at least 1 item after validation, not 0",
+        r"accessKeys.a.policies.0.resources.0: String should match pattern '^(\*|acs:\S+)$'",
+        r"accessKeys.a.policies.1.actions.0: String should match pattern '^(\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+)$'",
+        "accessKeys.a.policies.1.resource: unknown field; allowed here: actions, effect, policyType, resources",
+        "instances.r-1.refusals.sslEnabled: must be text; put it in quotes",
+        (
+            "instances.r-1.jitter.0: Input should be 'NumbersAsText', 'TextAsNumbers', 'NoDirectConnection', "
+            "'NoZeroDirectConnection', 'NetInfoObject', 'NetInfoNull' or 'NetInfoList'"
+        ),
+        "throttling.user.callsPerSecond: Input should be greater than 0",
+        "throttling.user.per: Input should be 'accessKey' or 'account'",
+        r"throttling.apis.describe: String should match pattern '^(\*|[A-Z][A-Za-z]{2,63})$'",
+        "throttling.apis.DescribeInstances.callsPerSecond: is required",
+        "throttling.apis.DescribeInstances.burst: Input should be greater than or equal to 1",
+    ]
+
+
+def test_a_code_that_is_not_known_is_a_mistake() -> None:
+    assert mistakes("instances: {r-1: {regionId: cn-x, refusals: {noFreeIps: NoSuchCode}}}") == [
+        (
+            "instances.r-1.refusals.noFreeIps: "
+            "must be a code that the simulator knows; docs/reference/simulator.md lists them"
+        )
+    ]
+
+
+def test_two_endpoints_with_one_name_are_mistakes() -> None:
+    text = """
+        instances:
+          r-1: {regionId: cn-x, directConnection: true, endpoint: {prefix: taken}}
+          r-2: {regionId: cn-x, directConnection: true, endpoint: {prefix: taken}}
+          r-3: {regionId: cn-x, directConnection: true, endpoint: {prefix: r-1}}
+          r-4: {regionId: cn-x, directConnection: true, endpoint: {prefix: r-4}}
+          r-5: {regionId: cn-x, directConnection: true}
+          r-5-direct: {regionId: cn-x}
+    """
+
+    assert mistakes(text) == [
+        "instances.r-2.endpoint.prefix: is taken by instances.r-1",
+        "instances.r-3.endpoint.prefix: is taken by instances.r-1",
+        "instances.r-5.endpoint.prefix: is taken by instances.r-5-direct",
+    ]
 
 
 def test_fields_of_keys_that_are_no_text_are_reported_too() -> None:
@@ -110,8 +198,8 @@ def test_a_bad_seed_ends_the_command_with_2(tmp_path: Path, capsys: pytest.Captu
     output = capsys.readouterr()
     assert (status, output.out) == (2, "")
     assert output.err.splitlines() == [
-        "accessKeys.id: must be a mapping with the fields expiration, secret, securityToken, status",
-        "more: unknown field; allowed here: accessKeys, instances",
+        f"accessKeys.id: must be a mapping with the fields {KEY_FIELDS}",
+        "more: unknown field; allowed here: accessKeys, instances, throttling",
     ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tair_simulator.instances import Endpoint, Instance, NetInfoChanges, Timing
-from tair_simulator.transitions import Kind, Record, accept, look, settle
+from tair_simulator.transitions import Kind, Record, accept, fail, look, settle
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OLD = Endpoint(prefix="olddirect", ip_address=IPv4Address("10.0.0.1"))
@@ -127,6 +127,7 @@ def test_a_status_without_an_end_stays() -> None:
         busy_seconds=st.floats(0, 10),
         net_info_changes=st.sampled_from([NetInfoChanges.BEFORE_NORMAL, NetInfoChanges.AFTER_NORMAL]),
         net_info_offset_seconds=st.floats(0, 10),
+        fails=st.booleans(),
     ),
     st.floats(0, 40),
 )
@@ -137,6 +138,30 @@ def test_settling_changes_nothing_that_can_be_seen(timing: Timing, moment: float
 
     assert look(settled, after(moment)) == look(releasing, after(moment))
     assert look(settled, after(100)) == look(releasing, after(100))
+
+
+def test_a_change_that_fails_keeps_the_instance_busy_and_leaves_all_as_it_was() -> None:
+    timing = Timing(
+        lag_seconds=1,
+        busy_seconds=4,
+        fails=True,
+        net_info_changes=NetInfoChanges.AFTER_NORMAL,
+        net_info_offset_seconds=9,
+    )
+    releasing = accept(record(OLD, timing=timing), Kind.RELEASE, None, NOW)
+    allocating = accept(record(None, timing=timing), Kind.ALLOCATE, NEW, NOW)
+
+    assert shown(releasing, 0, 1, 5) == [("Normal", True), ("NetworkModifying", True), ("Normal", True)]
+    assert shown(allocating, 1, 5) == [("NetworkModifying", False), ("Normal", False)]
+    assert [look(allocating, after(moment)).free_ips for moment in (4.9, 5)] == [11, 20]
+    assert look(releasing, after(5)) == look(record(OLD), after(5))
+
+
+def test_a_change_under_way_can_be_bound_to_fail() -> None:
+    idle = record(OLD)
+
+    assert shown(fail(accept(idle, Kind.RELEASE, None, NOW)), 1, 5) == [("NetworkModifying", True), ("Normal", True)]
+    assert fail(idle) == idle
 
 
 def test_a_change_on_a_settled_change_starts_from_its_result() -> None:
