@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from demo.screen import Screen
 from demo.story import Story
@@ -20,6 +21,8 @@ def main() -> int:
     parser.add_argument("--seed", type=Path, default=SEED, help="what the simulated cloud contains (YAML)")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for each result")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end_once)
     print("Tair operator: a real kube-apiserver, a simulated Alibaba Cloud, and the operator between them.", flush=True)
     try:
         return tell(arguments.seed, arguments.patience, keep=arguments.keep)
@@ -53,6 +56,13 @@ def tell(seed: Path, patience: float, *, keep: bool) -> int:
             if keep:
                 _keep(screen, stage, operator)
             return 1 if screen.failed else 0
+
+
+def _end_once(_number: int, _frame: FrameType | None) -> None:
+    """End in order, and let nobody who is impatient interrupt that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _conclude(screen: Screen, seconds: float) -> None:

@@ -18,6 +18,8 @@ NAMESPACE = "shop"
 NAME = "orders-cache"
 INSTANCE = "r-bp1zxszhcgatnx0001"
 RELEASE = "ReleaseDirectConnection"
+LEDGER_FIELDS = ("time", "action", "instanceId", "accessKeyId", "requestId", "httpStatus", "effective")
+LOG_FIELDS = ("timestamp", "severity", "message", "request_id")
 MUTATING = (RELEASE, "AllocateDirectConnection")
 MANIFEST = ROOT / "examples" / "tairinstance.yaml"
 MISSING = """\
@@ -65,16 +67,21 @@ class Story:
             )
             resource = self._wait_for(NAME, _is_ready)
         calls = simulator.ledger(RELEASE, INSTANCE)
-        screen.command("curl", "-s", f"{simulator.url}/_simulator/ledger?action={RELEASE}")
+        screen.line("")
+        screen.say("What the simulated cloud wrote into its ledger:")
         for call in calls:
-            screen.show(json.dumps(call))
+            screen.show(json.dumps({name: call[name] for name in LEDGER_FIELDS}, indent=1))
         screen.kubectl("get", "tair", NAME, "-n", NAMESPACE, "-o", "wide")
-        screen.command("kubectl", "get", "tair", NAME, "-n", NAMESPACE, "-o", "yaml")
-        screen.say("(only its status)")
         status, metadata = resource["status"], resource["metadata"]
-        screen.show(yaml.safe_dump({"status": status}, sort_keys=False))
-        screen.command("tail", "operator.log")
-        screen.show("\n".join(line for line in self.operator.log.read_text().splitlines() if INSTANCE in line))
+        screen.line("")
+        screen.say("Its whole status:")
+        screen.show(yaml.safe_dump(status, sort_keys=False))
+        screen.line("")
+        screen.say("What the operator logged about it:")
+        for line in self.operator.log.read_text().splitlines():
+            if INSTANCE in line:
+                record = json.loads(line)
+                screen.show("  ".join(str(record[name]) for name in LOG_FIELDS if record.get(name)))
         screen.line("")
         effective = [call for call in calls if call["effective"]]
         screen.fact(len(calls) == len(effective) == 1, f"{len(effective)} effective release in the ledger")

@@ -110,7 +110,11 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
     server = await find_api_server()
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(open_cluster(server))
-        session = await stack.enter_async_context(open_session(settings.ca_file))
+        try:
+            session = await stack.enter_async_context(open_session(settings.ca_file))
+        except OSError as error:
+            message = f"{PREFIX}CA_FILE {settings.ca_file} holds no usable certificates: {error.strerror or error}"
+            raise OSError(message) from error
         queue, clock = WorkQueue(jitter=random.random), SystemClock()
         operator = Operator(
             queue=queue,
@@ -121,7 +125,11 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
             policy=settings.policy,
         )
         app = build_app(livez=operator.is_stuck, readyz=operator.is_unready)
-        await stack.enter_async_context(serve(app, *settings.http_host_and_port))
+        try:
+            await stack.enter_async_context(serve(app, *settings.http_host_and_port))
+        except OSError as error:
+            message = f"{PREFIX}HTTP_ADDRESS {settings.http_address} cannot be listened on: {error.strerror}"
+            raise OSError(message) from error
         logger.info("tair-operator %s is starting", version("tair-operator"))
         end_on_signals(operator.stopping.set)
         await operator.run(

@@ -110,15 +110,20 @@ class AccessFile:
     path: Path
     current: AccessList
     _version: tuple[int, int, int] | None = None
+    _told: str = ""
+    """What the log says already: the file is looked at every few seconds."""
 
     @classmethod
     def open(cls, path: Path) -> "AccessFile":
-        """Read the file for the first time.
+        """Read the file for the first time. One that is not there yet permits nothing until it is.
 
         Raises:
-            AccessFileError: it is missing or bad; there is no last good list to fall back on.
+            AccessFileError: it is bad; there is no last good list to fall back on.
 
         """
+        if not path.exists():
+            logger.warning("The access list %s is not there: no TairInstance is served until it is", path)
+            return cls(path, AccessList())
         try:
             # The version first: what changes while it is read is read again.
             version = _version_of(path)
@@ -137,8 +142,11 @@ class AccessFile:
             self._version = version
             fresh = parse_access(text, str(self.path))
         except (OSError, UnicodeDecodeError, AccessFileError) as error:
-            logger.warning("The access list is not reloaded, the last good one stays in force: %s", error)
+            if str(error) != self._told:
+                logger.warning("The access list is not reloaded, the last good one stays in force: %s", error)
+            self._told = str(error)
             return False
+        self._told = ""
         has_changed = fresh != self.current
         self.current = fresh
         if has_changed:

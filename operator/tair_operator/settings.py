@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     def http_host_and_port(self) -> tuple[str, int]:
         """``http_address`` in its two parts."""
         host, _, port = self.http_address.rpartition(":")
-        return host or "0.0.0.0", int(port)  # noqa: S104 - probes and metrics are for the whole pod network
+        return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - probes and metrics are for the whole pod network
 
     @classmethod
     def settings_customise_sources(

@@ -1,5 +1,6 @@
 """One control plane for all tests of a session: starting it takes longer than most of them."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,3 +28,10 @@ def control_plane() -> Iterator[ControlPlane]:
     """Start etcd and kube-apiserver once; a test uses a Namespace of its own."""
     with ControlPlane() as plane:
         yield plane
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Make a folder whose path leaves room for that of a unix socket, which pytest's ``tmp_path`` does not."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)

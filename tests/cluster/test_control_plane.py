@@ -5,9 +5,8 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -148,13 +147,6 @@ def test_processes_end_with_the_one_that_started_them(how: signal.Signals, short
     wait_until(lambda: not any(map(is_alive, children)))
     # Nobody is left to delete the folder of a process that was killed.
     assert len(list(short_folder.iterdir())) == (1 if how is signal.SIGKILL else 0)
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """Make a folder whose path leaves room for that of a unix socket, which pytest's ``tmp_path`` does not."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
 
 
 def test_missing_binary_in_kubebuilder_assets_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The kustomize base on a real API server: it applies, and the operator may do what it needs and no more."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tair_operator.access import parse_access
+from tair_operator.cluster import find_api_server, open_cluster
+from tair_operator.ports import Key
 from tests.controlplane import ControlPlane, KubectlError
 
-BASE = Path(__file__).parents[2] / "deploy" / "kustomize" / "base"
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "deploy" / "kustomize" / "base"
 NAMESPACE = "tair-system"
 OPERATOR = "tair-operator"
 RESOURCE = {
@@ -23,7 +28,6 @@ MAY = [
     ("get", "tairinstances", ""),
     ("list", "tairinstances", ""),
     ("watch", "tairinstances", ""),
-    ("get", "tairinstances", "status"),
     ("patch", "tairinstances", "status"),
     ("list", "customresourcedefinitions", ""),
     ("watch", "customresourcedefinitions", ""),
@@ -34,6 +38,7 @@ MAY_NOT = [
     ("patch", "tairinstances", ""),
     ("delete", "tairinstances", ""),
     ("deletecollection", "tairinstances", ""),
+    ("get", "tairinstances", "status"),
     ("update", "tairinstances", "status"),
     ("update", "tairinstances", "finalizers"),
     ("get", "customresourcedefinitions", ""),
@@ -78,7 +83,7 @@ def test_applying_it_again_changes_nothing(plane: ControlPlane) -> None:
     lines = apply(plane).splitlines()
 
     assert [line for line in lines if not line.endswith(" unchanged")] == []
-    assert len(lines) == 8
+    assert len(lines) == 7
 
 
 def test_has_no_field_that_the_api_server_does_not_know(plane: ControlPlane) -> None:
@@ -117,11 +122,16 @@ def test_operator_may_not(plane: ControlPlane, operator: Path, verb: str, resour
 def test_operator_reports_but_changes_no_wish(plane: ControlPlane, operator: Path) -> None:
     plane.kubectl("create", "-f", "-", stdin=json.dumps(RESOURCE))
     patch = ("patch", "tair", "reported", "--namespace", NAMESPACE, "--type=json", "-p")
-    ready = '[{"op": "test", "path": "/status/observedGeneration", "value": -1},'
-    ready += '{"op": "replace", "path": "/status/observedGeneration", "value": 1}]'
     wish = '[{"op": "add", "path": "/spec/directConnection", "value": false}]'
 
-    plane.kubectl(*patch, ready, "--subresource=status", kubeconfig=operator)
+    async def report() -> None:
+        # With our own adapter: kubectl would first read the subresource, which the operator never does.
+        async with open_cluster(await find_api_server({"KUBECONFIG": str(operator)})) as cluster:
+            found = await cluster.get(Key(NAMESPACE, "reported"))
+            assert found is not None
+            await cluster.write_status(found, found.status.model_copy(update={"observed_generation": 1}))
+
+    asyncio.run(report())
     with pytest.raises(KubectlError, match="forbidden"):
         plane.kubectl(*patch, wish, kubeconfig=operator)
     stored = plane.kubectl_json("get", "tair", "reported", "--namespace", NAMESPACE, kubeconfig=operator)
@@ -140,10 +150,9 @@ def test_settings_name_folders_that_are_mounted(manifests: list[dict[str, Any]])
     container = pod(manifests)["spec"]["containers"][0]
     settings = {variable["name"]: variable["value"] for variable in container["env"]}
     mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
-    access = named(manifests, "ConfigMap", "tair-operator-access")
 
     assert settings == {
-        "TAIR_OPERATOR_ACCESS_FILE": f"{mounts['access']['mountPath']}/{next(iter(access['data']))}",
+        "TAIR_OPERATOR_ACCESS_FILE": f"{mounts['access']['mountPath']}/access.yaml",
         "TAIR_OPERATOR_CREDENTIALS_DIRECTORY": mounts["credentials"]["mountPath"],
     }
     # A single file would keep the content that it had when the pod started.
@@ -151,9 +160,24 @@ def test_settings_name_folders_that_are_mounted(manifests: list[dict[str, Any]])
 
 
 def test_permits_nothing_until_somebody_says_so(manifests: list[dict[str, Any]]) -> None:
-    access = named(manifests, "ConfigMap", "tair-operator-access")
+    """The access list is the overlay's: applying the base again must not take away what somebody permitted."""
+    volumes = {volume["name"]: volume for volume in pod(manifests)["spec"]["volumes"]}
 
-    assert yaml.safe_load(access["data"]["access.yaml"]) == {"rules": []}
+    assert [item for item in manifests if item["kind"] == "ConfigMap"] == []
+    assert volumes["access"]["configMap"] == {"name": "tair-operator-access", "optional": True}
+
+
+def test_the_example_overlay_brings_image_and_access_list_and_can_be_applied_again(plane: ControlPlane) -> None:
+    overlay = ROOT / "deploy/kustomize/overlays/example"
+    rendered = list(yaml.safe_load_all(plane.kubectl("kustomize", overlay)))
+    access = named(rendered, "ConfigMap", "tair-operator-access")
+    first = plane.kubectl("apply", "-k", overlay)
+    again = plane.kubectl("apply", "-k", overlay)
+
+    assert pod(rendered)["spec"]["containers"][0]["image"] == "registry.example.com/tair-operator:0.1.0"
+    assert parse_access(access["data"]["access.yaml"]).rules
+    assert "configmap/tair-operator-access created" in first
+    assert [line for line in again.splitlines() if not line.endswith("unchanged")] == []
 
 
 def test_never_runs_two_operators(manifests: list[dict[str, Any]]) -> None:

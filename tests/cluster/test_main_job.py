@@ -151,7 +151,8 @@ def test_an_instance_that_vanished_is_named_with_what_to_check(tenant: Tenant) -
     tenant.apply(directConnection=True, resyncSeconds=60)
     tenant.wait(is_ready)
     tenant.stage.simulator.delete_instance(tenant.instance_id)
-    tenant.apply(directConnection=False)
+    annotation = "tair.alibabacloud.com/reconcile-requested-at=now"
+    tenant.stage.plane.kubectl("annotate", "tair", "it", "-n", tenant.namespace, annotation)
     resource = tenant.wait(is_stalled("InstanceNotFound"))
 
     message = condition(resource, "Stalled")["message"]

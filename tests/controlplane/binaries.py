@@ -85,7 +85,11 @@ def _check_assets(folder: Path) -> Path:
 def _fill_cache(folder: Path) -> Path:
     if not _missing_from(folder):
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{folder} cannot be made ({error.strerror}): set XDG_CACHE_HOME to a folder that can be written"
+        raise BinariesError(message) from error
     with _locked(folder):
         missing = _missing_from(folder)  # again: another process may have built while this one waited
         if missing:

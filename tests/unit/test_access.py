@@ -140,12 +140,25 @@ def test_a_file_is_read_when_it_is_opened(path: Path) -> None:
     assert AccessFile.open(path).current == parse_access(LIST)
 
 
-@pytest.mark.parametrize("content", [None, b"rules: \xff"])
-def test_a_file_that_cannot_be_read_is_not_opened(path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_there_yet_permits_nothing_until_it_is(path: Path) -> None:
+    text = path.read_text()
     path.unlink()
-    if content is not None:
+    file = AccessFile.open(path)
+    at_first = file.current
+    path.write_text(text)
+
+    assert at_first == AccessList()
+    assert file.reload()
+    assert file.current.rules
+
+
+@pytest.mark.parametrize(("content", "why"), [(None, "Is a directory"), (b"rules: \xff", "not UTF-8")])
+def test_a_file_that_cannot_be_read_is_not_opened(path: Path, content: bytes | None, why: str) -> None:
+    path.unlink()
+    if content is None:
+        path.mkdir()
+    else:
         path.write_bytes(content)
-    why = "No such file or directory" if content is None else "not UTF-8"
 
     with pytest.raises(AccessFileError) as caught:
         AccessFile.open(path)

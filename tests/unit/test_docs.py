@@ -45,3 +45,13 @@ def test_the_generated_pages_miss_nothing() -> None:
 
     assert [name for name in Settings.model_fields if f"`{PREFIX}{name.upper()}`" not in settings] == []
     assert [row.code for row in TABLE if f"`{row.code}`" not in errors] == []
+
+
+def test_every_path_that_contributing_names_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = "\n".join(line for line in text.splitlines() if line.startswith("| "))
+    named = [path for path in re.findall(r"`([\w/*.]+(?:\.py|/))`", rows) if path.count("*") < 2]
+    places = (ROOT, ROOT / "operator/tair_operator")
+
+    assert len(named) > 8
+    assert [path for path in named if not any(list(place.glob(path)) for place in places)] == []
