@@ -21,6 +21,7 @@ from tair_operator.ports import (
     Effect,
     Endpoint,
     ErrorClass,
+    Event,
     Instance,
     InstanceRef,
     Key,
@@ -120,6 +121,7 @@ class FakeCluster(_Points):
     """What ``get`` shows instead of the truth, as an API server does that lags behind."""
     ignores_status: bool = False
     is_installed: bool = True
+    events: list[Event] = field(default_factory=list)
     reads: int = 0
     _version: int = 0
 
@@ -173,6 +175,10 @@ class FakeCluster(_Points):
         return True
 
     # --- What users do ---
+
+    async def post_event(self, resource: TairInstance, event: Event) -> None:
+        del resource
+        self.events.append(event)
 
     def create(self, resource: TairInstance) -> TairInstance:
         """Store a resource, with a version of its own."""
@@ -397,6 +403,7 @@ class World:
     cluster: FakeCluster
     cloud: FakeCloud
     verbs: frozenset[Verb] = EVERYTHING
+    policy: Policy = field(default_factory=Policy)
     ids: Iterator[int] = field(default_factory=count)
     operator: Reconciler = field(init=False)
 
@@ -408,7 +415,7 @@ class World:
             cluster=self.cluster,
             cloud=self.cloud,
             clock=self.clock,
-            policy=Policy(),
+            policy=self.policy,
             grant=lambda _: Grant(self.verbs, "Add this line."),
             new_id=lambda: f"op-{next(self.ids)}",
         )

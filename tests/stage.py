@@ -248,7 +248,8 @@ class Stage:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         kubeconfig = self.plane.kubeconfig_for("tair-operator", "tair-system")
-        return OperatorProcess(kubeconfig, self.simulator.url, folder, settings)
+        # A stage sees more releases in a minute than a fleet in a week.
+        return OperatorProcess(kubeconfig, self.simulator.url, folder, {"TAIR_OPERATOR_RELEASE_BUDGET": "0"} | settings)
 
 
 def _free_port() -> int:

@@ -10,7 +10,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -55,6 +55,8 @@ class AccessList(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rules: list[AccessRule] = Field(default_factory=list)
+    releases: Literal["Allow", "Hold"] = "Allow"
+    """The fleet switch: Hold stops every release."""
 
     def grant(self, resource: TairInstance) -> Grant:
         """Return what the list permits for a resource. To act includes to observe."""
@@ -71,7 +73,8 @@ class AccessList(BaseModel):
         }
         # A namespace may be called "on" or "123": the dumper knows when that needs quotes.
         line = yaml.safe_dump(rule, default_flow_style=True, sort_keys=False, width=10_000).strip()
-        return Grant(frozenset(verbs), f"Whoever runs the operator can add to its access list: {line}")
+        hint = f"Whoever runs the operator can add to its access list: {line}"
+        return Grant(frozenset(verbs), hint, are_releases_held=self.releases == "Hold")
 
 
 class AccessFileError(Exception):

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,8 +25,8 @@ from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client import Configuration
 from pydantic import ValidationError
 
-from tair_operator.models import GROUP, PLURAL, VERSION, Operation, TairInstance, TairInstanceStatus
-from tair_operator.ports import ClusterUnavailableError, ConflictError, Key
+from tair_operator.models import GROUP, KIND, PLURAL, VERSION, Operation, TairInstance, TairInstanceStatus
+from tair_operator.ports import ClusterUnavailableError, ConflictError, Event, Key
 from tair_operator.stopwatch import waiting
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 TOKEN_SECONDS = 60.0
 """A mounted token is read again after this time: kubelet replaces it before it expires."""
 LIST_LIMIT = 500
+COMPONENT = "tair-operator"
+EVENT_MESSAGE_MAX = 1024
 ANSWER_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 CONFLICT, UNPROCESSABLE, NOT_FOUND = 409, 422, 404
 
@@ -111,7 +114,7 @@ async def open_cluster(server: ApiServer) -> AsyncIterator["KubernetesCluster"]:
     """Open the one session to the API server, for as long as the context lasts."""
     connector = aiohttp.TCPConnector(limit=32, ssl=server.tls if server.tls is not None else False)
     timeout = aiohttp.ClientTimeout(total=30, connect=5)
-    headers = {"User-Agent": "tair-operator", "Accept": "application/json"}
+    headers = {"User-Agent": COMPONENT, "Accept": "application/json"}
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
         yield KubernetesCluster(server, session)
 
@@ -192,6 +195,37 @@ class KubernetesCluster:
             else:
                 return True
 
+    async def post_event(self, resource: TairInstance, event: Event) -> None:
+        """Post a core/v1 Event on the resource; an API server that does not take it is no reason to stop."""
+        metadata = resource.metadata
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{metadata.name}.", "namespace": metadata.namespace},
+            "involvedObject": {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": KIND,
+                "name": metadata.name,
+                "namespace": metadata.namespace,
+                "uid": metadata.uid,
+                "resourceVersion": metadata.resource_version,
+            },
+            "type": event.kind,
+            "reason": event.reason,
+            "message": event.message[:EVENT_MESSAGE_MAX],
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            path = f"/api/v1/namespaces/{quote(metadata.namespace)}/events"
+            _expect(*await self._request("POST", path, body))
+        except ClusterUnavailableError as error:
+            logger.debug("An Event was not posted: %s", error)
+
     async def _list(self, query: dict[str, str]) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
         query = query | {"limit": str(LIST_LIMIT)}
@@ -203,14 +237,14 @@ class KubernetesCluster:
             query["continue"] = token
 
     async def _request(
-        self, method: str, path: str, patch: list[dict[str, Any]] | None = None, query: dict[str, str] | None = None
+        self, method: str, path: str, body: object = None, query: dict[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
         try:
             headers = await self.server.headers()
-            if patch is not None:
+            if method == "PATCH":
                 headers["Content-Type"] = "application/json-patch+json"
             async with self.session.request(
-                method, self.server.url + path, json=patch, params=query, headers=headers
+                method, self.server.url + path, json=body, params=query, headers=headers
             ) as response:
                 return response.status, _object(await response.read(), response.status)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:

@@ -13,10 +13,9 @@ allocating does not, so wherever the two differ, release is the careful one.
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import assert_never
 
+from tair_operator.guards import release_budget_spent, releases_held, taken_over
 from tair_operator.models import (
-    ANNOTATION_RECONCILE,
     Action,
     ConnectionState,
     DriftPolicy,
@@ -25,20 +24,17 @@ from tair_operator.models import (
     Reason,
     TairInstance,
 )
-from tair_operator.ports import CloudError, ErrorClass, Observation
+from tair_operator.ports import CloudError, Observation
+from tair_operator.retries import call_refused_before, releases_without_effect
 from tair_operator.situation import ABSENT_BEFORE, NOTHING, UNSETTLED, Context, Policy, Presence, Situation, Verb
 from tair_operator.stance import (
     Plan,
     Stance,
-    backoff,
-    blocked,
     busy,
     doubt_about,
     hindered,
     keep_ready,
-    lasting,
     not_allowed,
-    pause,
     poll,
     ready,
     stall,
@@ -49,11 +45,6 @@ from tair_operator.stance import (
 
 SECOND_LOOK = timedelta(seconds=5)
 """Absence is believed after two looks this far apart."""
-REFUSAL_PAUSE = timedelta(seconds=5)
-"""A call that was refused is not repeated sooner."""
-BACKOFF_MAX = timedelta(minutes=10)
-NOT_SENT_PAUSE, NOT_SENT_PAUSE_MAX = timedelta(seconds=1), timedelta(minutes=1)
-UNSETTLED_RELEASES_MAX = 3
 
 
 def until_due(resource: TairInstance, policy: Policy, now: datetime) -> timedelta | None:
@@ -287,61 +278,6 @@ def instance_busy(s: Situation) -> Plan | None:
     return None if s.is_normal else busy(s)
 
 
-def call_refused_before(s: Situation) -> Plan | None:
-    """A call that was refused is repeated when its cause may have gone, and not sooner."""
-    last = s.previous_attempt
-    if last is None:
-        return None
-    # An edit or a request ends the long pauses, but nobody hammers the cloud by editing.
-    attempt = 1 if s.is_asked_anew else last.attempt
-    if last.outcome is Outcome.NOT_SENT:
-        # With a code it was the cloud that could not be reached, without one it was Kubernetes that took too long.
-        reason = Reason.CLOUD_UNREACHABLE if last.code else Reason.PENDING
-        message = f"{last.action} was not sent: {lasting(last.message)}"
-        return pause(s, last, reason, message, backoff(NOT_SENT_PAUSE, attempt, NOT_SENT_PAUSE_MAX))
-    if s.context.refusal is None:
-        return None
-    error_class, reason = s.context.refusal
-    message = f"{last.action} was refused with {last.code}: {lasting(last.message)}"
-    if last.outcome is Outcome.FAILED and error_class not in {ErrorClass.BLOCKED, ErrorClass.INVALID}:
-        # It was watched for the settling time, which is pause enough.
-        return None
-    match error_class:
-        case ErrorClass.BUSY:
-            return pause(s, last, reason, message, backoff(REFUSAL_PAUSE, attempt, BACKOFF_MAX / 2))
-        case ErrorClass.TRANSIENT:
-            return pause(s, last, reason, message, backoff(REFUSAL_PAUSE, attempt, BACKOFF_MAX))
-        case ErrorClass.CONFIRM:
-            message = f"{last.action} was answered with {last.code}, but a look shows otherwise; looking again"
-            return pause(s, last, Reason.OUTCOME_UNKNOWN, message, s.context.policy.settle)
-        case ErrorClass.BLOCKED | ErrorClass.INVALID:
-            if s.is_asked_anew:
-                return pause(s, last, reason, message, REFUSAL_PAUSE)
-            return blocked(s, last, reason, message)
-        case _:
-            assert_never(error_class)
-
-
-def releases_without_effect(s: Situation) -> Plan | None:
-    """After three releases that had no visible effect a person has to look."""
-    last = s.previous_attempt
-    if last is None or last.action is not Action.RELEASE or s.is_asked_anew:
-        return None
-    failed = [
-        operation
-        for operation in s.resource.status.history
-        if operation.outcome is Outcome.FAILED and _is_same_attempt(operation, last) and operation.id != last.id
-    ]
-    count = len(failed) + (last.outcome is Outcome.FAILED)
-    if count < UNSETTLED_RELEASES_MAX:
-        return None
-    message = (
-        f"{count} calls of {last.action} had no visible effect. Look at the instance in the console, then set "
-        f"annotation {ANNOTATION_RECONCILE} to a new value to try again"
-    )
-    return stall(s, Reason.OUTCOME_UNKNOWN, message)
-
-
 def claimed_by_another(s: Situation) -> Plan | None:
     """Of several resources that name one instance, the oldest acts and the others say so."""
     if s.context.owner is None:
@@ -374,6 +310,7 @@ RULES: tuple[Callable[[Situation], Plan | None], ...] = (
     instance_missing,
     operation_unsettled,
     being_deleted,
+    claimed_by_another,
     stranger_unsettled,
     presence_unknown,
     absence_unconfirmed,
@@ -385,7 +322,9 @@ RULES: tuple[Callable[[Situation], Plan | None], ...] = (
     instance_busy,
     call_refused_before,
     releases_without_effect,
-    claimed_by_another,
+    taken_over,
+    releases_held,
+    release_budget_spent,
     call_not_prepared,
     act,
 )
@@ -394,7 +333,3 @@ RULES: tuple[Callable[[Situation], Plan | None], ...] = (
 def _settled(s: Situation, operation: Operation, outcome: Outcome) -> Situation:
     status = s.resource.status.model_copy(update={"operation": operation.model_copy(update={"outcome": outcome})})
     return replace(s, resource=s.resource.model_copy(update={"status": status}))
-
-
-def _is_same_attempt(one: Operation, other: Operation) -> bool:
-    return one.action is other.action and one.generation == other.generation

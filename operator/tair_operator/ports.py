@@ -9,7 +9,7 @@ below and as nothing else.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from tair_operator.models import Action, Operation, Reason, TairInstance, TairInstanceStatus
 
@@ -221,6 +221,18 @@ class Cluster(Protocol):
         Guarded by uid and operation id, and repeated until it is written. Returns
         False when the resource is gone or carries another operation.
         """
+
+    async def post_event(self, resource: TairInstance, event: "Event") -> None:
+        """Tell users of a transition by an Event on the resource. Best effort: never repeated, never a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What an Event says: ``kind`` is Normal or Warning, ``reason`` one word, ``message`` a sentence."""
+
+    kind: Literal["Normal", "Warning"]
+    reason: str
+    message: str
 
 
 class Clock(Protocol):

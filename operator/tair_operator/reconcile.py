@@ -10,7 +10,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Literal
 
+from tair_operator import audit
+from tair_operator.audit import facts
+from tair_operator.memory import Memory, ReleaseBudget
 from tair_operator.models import Action, Operation, Outcome, TairInstance
 from tair_operator.operations import accepted, announce, failed, not_sent
 from tair_operator.plan import decide, needs_look, owner_of
@@ -21,13 +25,14 @@ from tair_operator.ports import (
     Cluster,
     ClusterUnavailableError,
     ConflictError,
+    Event,
     InstanceRef,
     Key,
     PreparedCall,
 )
 from tair_operator.situation import UNSETTLED, Context, Grant, Policy
 from tair_operator.stance import Plan, Stance
-from tair_operator.status import Look, is_worth_writing, next_status
+from tair_operator.status import Look, is_transition, is_worth_writing, next_status
 
 logger = logging.getLogger(__name__)
 
@@ -36,25 +41,6 @@ LOOK_MAX = timedelta(seconds=30)
 """A call rests on a look that is no older than this: waiting for the limiter may take time."""
 FENCE_SECONDS = 1.0
 """A call leaves within this time of its intent, or not at all: the manifest may have changed since."""
-
-
-@dataclass(slots=True)
-class _Memory:
-    """Since when the facts that a plan named have been true, on the monotonic clock. Lost with the process."""
-
-    _since: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    def ages(self, uid: str, now: float) -> dict[str, timedelta]:
-        return {fact: timedelta(seconds=now - since) for fact, since in self._since.get(uid, {}).items()}
-
-    def keep(self, uid: str, facts: frozenset[str], now: float) -> None:
-        known = self._since.pop(uid, {})
-        if facts:
-            self._since[uid] = {fact: known.get(fact, now) for fact in facts}
-
-    def forget_all_but(self, uids: set[str]) -> None:
-        for uid in self._since.keys() - uids:
-            del self._since[uid]
 
 
 @dataclass(slots=True)
@@ -67,9 +53,12 @@ class Reconciler:
     policy: Policy
     grant: Callable[[TairInstance], Grant]
     new_id: Callable[[], str]
-    _memory: _Memory = field(default_factory=_Memory)
-    _in_flight: dict[InstanceRef, tuple[str, Operation, float]] = field(default_factory=dict)
-    """The calls that have not settled: for which uid, which call, since when. A namesake starts without a status."""
+    _memory: Memory = field(init=False)
+    _budget: ReleaseBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._memory = Memory(self.policy.settle)
+        self._budget = ReleaseBudget(self.policy.release_budget, self.policy.release_budget_window)
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Run one pass and return when to look again; None to wait for an event.
@@ -80,66 +69,45 @@ class Reconciler:
 
         """
         resource = await self.cluster.get(key)
-        if resource is None or (resource.metadata.deletion_timestamp is not None and not _is_under_way(resource)):
+        if resource is None:
+            self._memory.gone(key)
+            return None
+        self._note(resource)
+        if resource.metadata.deletion_timestamp is not None and not _is_under_way(resource):
             return None
         context = self._context(resource)
         look = await self._look(resource, context)
         plan = self._decide(resource, look, context)
         if plan.action is not None:
-            context = await self._ask_for_obstacles(resource, context)
-            plan = self._decide(resource, look, context)
-        call: PreparedCall | None = None
-        if plan.action is not None:
-            try:
-                call = await self.cloud.prepare(plan.action, _ref(resource))
-                # Withdrawing a permission is the emergency brake: it works up to here.
-                plan = self._decide(resource, look, replace(context, grant=self.grant(resource)))
-            except CloudError as error:
-                look = replace(look, error=error)
-                plan = self._decide(resource, look, replace(context, obstacle=error))
-        self._remember(resource, plan)
-        if call is not None and plan.action is not None:
-            if look.observation is None or self.clock.now() - look.observation.sent_at > LOOK_MAX:
-                logger.warning(
-                    "Waiting for the limiter took so long that another look is needed", extra=_facts(resource)
-                )
-                return AT_ONCE
-            return await self._act(resource, plan, plan.action, call, look)
-        await self._report(resource, plan, look)
-        return plan.requeue_after
+            return await self._approach(resource, look, context, plan.action)
+        return await self._report(resource, plan, look)
 
-    def forget_all_but(self, uids: set[str]) -> None:
-        """Drop what is remembered of resources that are gone."""
-        self._memory.forget_all_but(uids)
+    def learn(self, resources: list[TairInstance]) -> None:
+        """Take in a complete LIST: what other resources claim and have released, and what is gone."""
+        for resource in resources:
+            self._note(resource)
+        self._memory.forget_all_but(resources)
+
+    def _note(self, resource: TairInstance) -> None:
+        is_served = bool(self.grant(resource).verbs)
+        self._memory.note(resource, self.clock.monotonic(), is_served=is_served)
+        self._budget.note(resource)
 
     def _context(self, resource: TairInstance) -> Context:
-        operation, refusal = resource.status.operation, None
+        operation, refusal, now = resource.status.operation, None, self.clock.monotonic()
         if operation is not None and operation.code is not None:
             refusal = self.cloud.classify(operation.code, operation.http_status)
+        owner = self._memory.older_claim(resource)
         return Context(
             policy=self.policy,
             grant=self.grant(resource),
-            seen=self._memory.ages(resource.metadata.uid, self.clock.monotonic()),
+            seen=self._memory.ages(resource.metadata.uid, now),
             refusal=refusal,
-            stranger=self._stranger(resource),
+            owner=None if owner is None else str(owner),
+            owned_for=self._memory.owned_for(resource, now),
+            budget_wait=self._budget.wait(self.clock.now()),
+            stranger=self._memory.call_of_another(_ref(resource), resource.metadata.uid, now),
         )
-
-    def _stranger(self, resource: TairInstance) -> tuple[Operation, timedelta] | None:
-        """Return the call in flight on this instance, if it was made for a resource that is not this one."""
-        uid, operation, since = self._in_flight.get(_ref(resource), (resource.metadata.uid, None, 0.0))
-        if operation is None or uid == resource.metadata.uid:
-            return None
-        return operation, timedelta(seconds=self.clock.monotonic() - since)
-
-    def _remember(self, resource: TairInstance, plan: Plan) -> None:
-        """Keep since when the facts of the plan are true, and forget the call in flight once it has settled."""
-        self._memory.keep(resource.metadata.uid, plan.holds, self.clock.monotonic())
-        uid, *_ = self._in_flight.get(_ref(resource), (None,))
-        is_over = plan.outcome is not None and plan.outcome not in UNSETTLED
-        stranger = self._stranger(resource)
-        is_old = stranger is not None and stranger[1] >= self.policy.settle
-        if (uid == resource.metadata.uid and is_over) or is_old:
-            del self._in_flight[_ref(resource)]
 
     async def _look(self, resource: TairInstance, context: Context) -> Look:
         if not needs_look(resource, context):
@@ -152,21 +120,49 @@ class Reconciler:
     def _decide(self, resource: TairInstance, look: Look, context: Context) -> Plan:
         return decide(resource, look.observation or look.error, context, self.clock.now())
 
-    async def _ask_for_obstacles(self, resource: TairInstance, context: Context) -> Context:
-        """Ask, right before a call, who else claims the instance. Only those compete whom the access list serves."""
+    async def _approach(self, resource: TairInstance, look: Look, context: Context, action: Action) -> timedelta | None:
+        """Come close to a call: ask live who else claims the instance, wait for what the call needs, decide again."""
+        context = await self._ask_for_owner(resource, context)
+        plan = self._decide(resource, look, context)
+        if plan.action is not action:
+            return await self._report(resource, plan, look)
+        try:
+            call = await self.cloud.prepare(action, _ref(resource))
+        except CloudError as error:
+            plan = self._decide(resource, look, replace(context, obstacle=error))
+            return await self._report(resource, plan, replace(look, error=error))
+        if look.observation is None or self.clock.now() - look.observation.sent_at > LOOK_MAX:
+            logger.warning("Waiting for the limiter took so long that another look is needed", extra=facts(resource))
+            return AT_ONCE
+        # Withdrawing a permission is the emergency brake, and others spend the budget: asked again, right before.
+        context = replace(context, grant=self.grant(resource), budget_wait=self._budget.wait(self.clock.now()))
+        plan = self._decide(resource, look, context)
+        if plan.action is not action:
+            return await self._report(resource, plan, look)
+        return await self._act(resource, plan, action, call, look)
+
+    async def _ask_for_owner(self, resource: TairInstance, context: Context) -> Context:
+        """Ask who owns the instance. Only those compete whom the access list serves."""
         claims = await self.cluster.claims(resource.spec.instance_id)
         owner = owner_of(claim for claim in claims if self.grant(claim).verbs)
         if owner is None or owner.metadata.uid == resource.metadata.uid:
             return context
         return replace(context, owner=f"{owner.metadata.namespace}/{owner.metadata.name}")
 
-    async def _report(self, resource: TairInstance, plan: Plan, look: Look) -> None:
+    async def _report(self, resource: TairInstance, plan: Plan, look: Look) -> timedelta | None:
+        self._memory.keep(resource.metadata.uid, plan.holds, self.clock.monotonic())
         status = next_status(resource, plan, look, self.clock.now())
-        if not is_worth_writing(resource.status, status):
-            return
-        await self.cluster.write_status(resource, status)
-        level = logging.WARNING if plan.stance is Stance.STALLED else logging.INFO
-        logger.log(level, "%s: %s", plan.reason, plan.message, extra=_facts(resource))
+        if is_worth_writing(resource.status, status):
+            await self.cluster.write_status(resource, status)
+            level = logging.WARNING if plan.stance is Stance.STALLED else logging.INFO
+            logger.log(level, "%s: %s", plan.reason, plan.message, extra=facts(resource))
+            if is_transition(resource.status, status):
+                kind: Literal["Normal", "Warning"] = "Warning" if plan.stance is Stance.STALLED else "Normal"
+                await self.cluster.post_event(resource, Event(kind, plan.reason, plan.message))
+        # Only now: the next pass starts from what is stored.
+        if plan.outcome is not None and plan.outcome not in UNSETTLED:
+            self._memory.call_over(_ref(resource), resource.metadata.uid)
+        return plan.requeue_after
 
     async def _act(
         self, resource: TairInstance, plan: Plan, action: Action, call: PreparedCall, look: Look
@@ -174,26 +170,30 @@ class Reconciler:
         """Announce, call, record. The three are one: nothing but the call may come between them."""
         now = self.clock.now()
         operation = announce(resource, action, now, new_id=self.new_id(), corrects_drift=plan.corrects_drift)
+        # Before any await: two workers must not both see the last place in the budget.
+        self._budget.count(operation)
         status = next_status(resource, plan, look, now, intent=operation)
         fence = _Fence(self.clock)
         try:
             stored = await self.cluster.write_status(resource, status)
+        except ConflictError:
+            self._budget.count(not_sent(operation, now, "the view was stale"))
+            raise
         except ClusterUnavailableError:
             # It may have been stored. Not one byte of the call was sent, and this says so.
             await self._settle(resource, not_sent(operation, self.clock.now(), "the intent was not confirmed"))
             raise
         if stored.metadata.resource_version == resource.metadata.resource_version:
+            self._budget.count(not_sent(operation, now, "the intent changed nothing"))
             message = f"the intent for {resource.metadata.name} changed nothing"
             raise ConflictError(message)
         if fence.is_late():
             late = "storing the intent took too long, and the manifest may have changed since"
             answered = not_sent(operation, self.clock.now(), late)
         else:
-            self._in_flight[_ref(resource)] = (resource.metadata.uid, operation, self.clock.monotonic())
+            self._memory.call_made(_ref(resource), resource.metadata.uid, operation, self.clock.monotonic())
             # No await may come between the intent and this call.
             answered = await self._send(call, operation)
-            if answered.finished_at is not None:
-                del self._in_flight[_ref(resource)]
         await self._settle(resource, answered)
         return _next_look(answered)
 
@@ -205,17 +205,14 @@ class Reconciler:
         return accepted(operation, answer)
 
     async def _settle(self, resource: TairInstance, operation: Operation) -> None:
-        facts = _facts(resource) | {
-            "action": operation.action,
-            "operation_id": operation.id,
-            "outcome": operation.outcome,
-            "request_id": operation.request_id,
-            "code": operation.code,
-        }
         # Before it is stored, which may take long or never happen: Kubernetes may be down.
-        logger.info("%s: %s", operation.action, operation.outcome, extra=facts)
+        audit.record(resource, operation)
+        self._budget.count(operation)
+        if operation.finished_at is not None:
+            self._memory.call_over(_ref(resource), resource.metadata.uid)
         if not await self.cluster.write_answer(resource, operation):
-            logger.warning("The resource has moved on; its status does not show this call", extra=facts)
+            logger.warning("The resource has moved on; its status does not show this call", extra=facts(resource))
+        await self.cluster.post_event(resource, _event_of(operation))
 
 
 class _Fence:
@@ -244,11 +241,8 @@ def _ref(resource: TairInstance) -> InstanceRef:
     return InstanceRef(resource.spec.instance_id, resource.spec.region_id)
 
 
-def _facts(resource: TairInstance) -> dict[str, object]:
-    metadata = resource.metadata
-    return {
-        "resource": f"{metadata.namespace}/{metadata.name}",
-        "uid": metadata.uid,
-        "generation": metadata.generation,
-        "instance_id": resource.spec.instance_id,
-    }
+def _event_of(operation: Operation) -> Event:
+    is_fine = operation.outcome is Outcome.ACCEPTED
+    request = f" (RequestId {operation.request_id})" if operation.request_id else ""
+    what = "" if is_fine else f": {operation.code}: {operation.message}"
+    return Event("Normal" if is_fine else "Warning", operation.action, f"{operation.outcome}{request}{what}")

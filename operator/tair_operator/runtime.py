@@ -134,7 +134,7 @@ class Operator:
                 logger.warning("The resources cannot be listed: %s", error)
                 await _first_of(self.stopping, seconds=RETRY_SECONDS)
                 continue
-            self._reconciler.forget_all_but({resource.metadata.uid for resource in resources})
+            self._reconciler.learn(resources)
             for resource in resources:
                 self._enqueue(resource)
             self._problem = None

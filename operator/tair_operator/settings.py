@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     stall_grace_seconds: Annotated[int, Field(ge=0, le=86400)] = 120
     """How long troubles that often pass by themselves stay Reconciling before they are Stalled, 0 to 86400."""
 
+    release_budget: Annotated[int, Field(ge=0, le=10_000)] = 10
+    """How many releases may happen within release_budget_seconds, 0 to 10000; 0 is no limit."""
+
+    release_budget_seconds: Annotated[int, Field(ge=1, le=86400)] = 600
+    """The time that the release budget is counted over, 1 to 86400."""
+
     workers: Annotated[int, Field(ge=1, le=50)] = 16
     """How many resources are worked on at once, 1 to 50."""
 
@@ -111,6 +117,8 @@ class Settings(BaseSettings):
             settle=timedelta(seconds=self.settle_seconds),
             stall_grace=timedelta(seconds=self.stall_grace_seconds),
             resync=timedelta(seconds=self.resync_seconds),
+            release_budget=self.release_budget,
+            release_budget_window=timedelta(seconds=self.release_budget_seconds),
         )
 
     @property

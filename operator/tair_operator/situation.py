@@ -55,6 +55,8 @@ class Policy:
     settle: timedelta = timedelta(seconds=300)
     stall_grace: timedelta = timedelta(seconds=120)
     resync: timedelta = timedelta(seconds=600)
+    release_budget: int = 10
+    release_budget_window: timedelta = timedelta(seconds=600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Grant:
 
     verbs: frozenset[Verb] = frozenset()
     hint: str = ""
+    are_releases_held: bool = False
+    """Whether the fleet switch stands on Hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,12 @@ class Context:
     ``seen`` says for how long the facts that the previous plan named in
     ``Plan.holds`` have been true in this process, on the monotonic clock.
     ``refusal`` is what the code of a rejected ``status.operation`` means.
-    ``owner`` names an older resource that claims the same instance, ``obstacle``
-    is what kept a call from being prepared; both are asked for right before a
-    call and are absent until then. ``stranger`` is a call that this process made
-    for another resource on the same instance, with its age, while it may still
-    take effect: of a deleted namesake, say.
+    ``owner`` names an older resource that claims the same instance; right before
+    a call it is asked for live. ``owned_for`` is how long this resource owns an
+    instance that another one owned before it. ``stranger`` is a call of another
+    resource on the same instance, with its age, while it may still take effect:
+    of a deleted namesake, say. ``budget_wait`` is how long until another release
+    fits into the budget. ``obstacle`` is what kept a call from being prepared.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -84,6 +89,8 @@ class Context:
     seen: Mapping[str, timedelta] = field(default_factory=dict)
     refusal: tuple[ErrorClass, Reason] | None = None
     owner: str | None = None
+    owned_for: timedelta | None = None
+    budget_wait: timedelta | None = None
     obstacle: CloudError | None = None
     stranger: tuple[Operation, timedelta] | None = None
 

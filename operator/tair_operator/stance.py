@@ -83,6 +83,11 @@ def doubt_about(operation: Operation) -> str:
     return f"in doubt: {operation.id}"
 
 
+def refusal_of(operation: Operation) -> str:
+    """Name the fact that an operation was refused, or not sent."""
+    return f"refused: {operation.id}"
+
+
 def poll(age: timedelta) -> timedelta:
     """Look again after half the time already waited: each pause is 1.5 times the one before."""
     return min(max(age / 2, POLL_MIN), POLL_MAX)
@@ -185,7 +190,10 @@ def busy(s: Situation) -> Plan:
     fact = "busy"
     # Without the status itself: on its way to Normal it may take several values, and none is worth a write.
     message = f"{s.name} is being changed; waiting until its status is Normal"
-    return wait(s, Reason.INSTANCE_BUSY, message, fact=fact, requeue_after=poll(s.seen_for(fact)))
+    plan = wait(s, Reason.INSTANCE_BUSY, message, fact=fact, requeue_after=poll(s.seen_for(fact)))
+    # The pause since a refusal goes on meanwhile.
+    refused = frozenset() if s.previous_attempt is None else frozenset({refusal_of(s.previous_attempt)})
+    return replace(plan, holds=plan.holds | refused)
 
 
 def waiting(s: Situation, operation: Operation) -> Plan:
@@ -211,7 +219,7 @@ def waiting(s: Situation, operation: Operation) -> Plan:
 
 def pause(s: Situation, last: Operation, reason: Reason, message: str, pause: timedelta) -> Plan | None:
     """Wait until the pause since the refusal is over; the looks in between go on."""
-    fact = f"refused: {last.id}"
+    fact = refusal_of(last)
     age = s.seen_for(fact)
     if age >= pause:
         return None

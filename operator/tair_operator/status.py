@@ -69,6 +69,12 @@ def is_worth_writing(before: TairInstanceStatus, after: TairInstanceStatus) -> b
     return _essence(before) != _essence(after) or _is_normal_again(before.instance, after.instance)
 
 
+def is_transition(before: TairInstanceStatus, after: TairInstanceStatus) -> bool:
+    """Whether a user would want to be told: the reason of Ready is another one."""
+    old, new = before.condition("Ready"), after.condition("Ready")
+    return (old and (old.status, old.reason)) != (new and (new.status, new.reason))
+
+
 def _essence(status: TairInstanceStatus) -> TairInstanceStatus:
     error = status.error and status.error.model_copy(
         update={"time": None, "request_id": None, "message": lasting(status.error.message)}

@@ -29,6 +29,7 @@ MAY = [
     ("list", "tairinstances", ""),
     ("watch", "tairinstances", ""),
     ("patch", "tairinstances", "status"),
+    ("create", "events", ""),
     ("list", "customresourcedefinitions", ""),
     ("watch", "customresourcedefinitions", ""),
 ]
@@ -52,7 +53,6 @@ MAY_NOT = [
     ("create", "serviceaccounts", "token"),
     ("impersonate", "serviceaccounts", ""),
     ("list", "namespaces", ""),
-    ("create", "events", ""),
     ("patch", "deployments.apps", ""),
     ("bind", "clusterroles.rbac.authorization.k8s.io", ""),
     ("escalate", "clusterroles.rbac.authorization.k8s.io", ""),

@@ -265,9 +265,9 @@ async def test_what_is_remembered_of_a_deleted_resource_is_dropped() -> None:
     await w.run(20)
     grown = await w.one_pass()
 
-    w.operator.forget_all_but({"uid-1"})
+    w.operator.learn([w.seen()])
     kept = await w.one_pass()
-    w.operator.forget_all_but(set())
+    w.operator.learn([])
 
     assert grown is not None
     assert kept == grown

@@ -5,9 +5,12 @@ import logging
 import pytest
 
 from tair_operator.models import Action, Outcome
-from tair_operator.situation import Verb
-from tests.builders import KEY, NOW, resource
-from tests.fakes import World, absent, fail, present, silence, world
+from tair_operator.ports import Key
+from tair_operator.situation import Policy, Verb
+from tests.builders import KEY, NOW, ago, cloud_error, operation, resource, status
+from tests.fakes import World, absent, fail, present, rejection, world
+
+OLDER = Key("team", "first")
 
 
 def recreate(w: World, wanted: bool) -> None:  # noqa: FBT001
@@ -46,7 +49,7 @@ async def test_a_namesake_waits_for_the_call_of_the_one_before(wanted: bool) -> 
     recreate(w, wanted)
     await w.one_pass()
     at_first = w.ready()
-    await w.run(30)
+    await w.run(400)
 
     assert at_first == ("False", "OutcomeUnknown")
     assert len(w.cloud.effective_releases) == 1
@@ -54,27 +57,104 @@ async def test_a_namesake_waits_for_the_call_of_the_one_before(wanted: bool) -> 
     assert w.ready() == ("True", "Allocated" if wanted else "Released")
 
 
-async def test_a_namesake_waits_no_longer_than_the_settling_time() -> None:
-    w = world(present(), resource(False))
-    w.cloud.at["send"] = fail(silence())
-    await w.one_pass()
+async def test_who_takes_over_watches_the_instance_for_the_settling_time_first() -> None:
+    w = world(present(), resource(True))
+    await w.run(30)
     recreate(w, wanted=False)
-    await w.run(299)
-    before = w.calls()
+    await w.run(290)
+    before, ready_before = w.calls(), w.ready()
     await w.run(60)
 
-    assert before == []
+    assert (before, ready_before) == ([], ("False", "Pending"))
     assert w.calls() == [(Action.RELEASE, True)]
     assert w.ready() == ("True", "Released")
 
 
-async def test_a_namesake_need_not_wait_for_a_call_that_has_settled() -> None:
+async def test_the_wait_of_who_takes_over_is_not_lost_by_a_restart() -> None:
+    w = world(present(), resource(True, key=OLDER, uid="older", created=ago(60)))
+    w.cluster.create(resource(False))
+    await w.one_pass(OLDER)
+    await w.one_pass()
+    second = w.ready()
+    w.restart()
+    del w.cluster.stored[OLDER]
+    await w.run(290)
+    before = w.calls()
+    await w.run(60)
+
+    assert second == ("False", "InstanceAlreadyManaged")
+    assert before == []
+    assert w.calls() == [(Action.RELEASE, True)]
+
+
+async def test_a_younger_resource_is_never_ready_even_if_it_wants_the_same() -> None:
+    w = world(present(), resource(True, key=OLDER, uid="older", created=ago(60)))
+    w.cluster.create(resource(True))
+    await w.one_pass(OLDER)
+    await w.run(200)
+
+    assert w.ready(OLDER) == ("True", "Allocated")
+    assert w.ready() == ("False", "InstanceAlreadyManaged")
+
+
+async def test_releases_wait_for_room_in_the_budget() -> None:
+    w = world(present(), resource(False))
+    w.policy = Policy(release_budget=1)
+    w.restart()
+    spent = operation(outcome=Outcome.SUCCEEDED, id="spent", started_at=ago(500))
+    other = resource(False, key=OLDER, uid="older", instance_id="r-other", status=status(operation=spent))
+    w.operator.learn([other])
+    await w.run(90)
+    before, ready_before = w.calls(), w.ready()
+    await w.run(60)
+
+    assert (before, ready_before) == ([], ("False", "ReleaseBudget"))
+    assert w.calls() == [(Action.RELEASE, True)]
+
+
+async def test_a_release_that_was_not_sent_gives_its_room_back() -> None:
+    w = world(present(), resource(False))
+    w.policy = Policy(release_budget=1)
+    w.restart()
+    w.cloud.at["send"] = fail(cloud_error("ConnectionFailed", action="ReleaseDirectConnection", sent=False))
+    await w.run(60)
+
+    assert w.calls() == [(Action.RELEASE, True)]
+    assert w.ready() == ("True", "Released")
+
+
+async def test_allocations_need_no_budget() -> None:
+    w = world(absent(), resource(True))
+    w.policy = Policy(release_budget=1)
+    w.restart()
+    spent = operation(outcome=Outcome.SUCCEEDED, id="spent", started_at=NOW)
+    w.operator.learn([resource(False, key=OLDER, uid="o", instance_id="r-other", status=status(operation=spent))])
+    await w.run(60)
+
+    assert w.calls() == [(Action.ALLOCATE, True)]
+
+
+async def test_transitions_and_calls_become_events_and_a_quiet_pass_none() -> None:
     w = world(present(), resource(False))
     await w.run(30)
-    recreate(w, wanted=True)
-    await w.run(30)
+    told = [(event.kind, event.reason) for event in w.cluster.events]
+    texts = " ".join(event.message for event in w.cluster.events)
+    await w.run(3600)
 
-    assert [action for action, _ in w.calls()] == [Action.RELEASE, Action.ALLOCATE]
+    assert told == [("Normal", "ReleaseDirectConnection"), ("Normal", "Released")]
+    assert f"RequestId {w.cloud.ledger[0].request_id}" in texts
+    assert len(w.cluster.events) == 2
+
+
+async def test_a_refused_call_becomes_a_warning_with_its_code() -> None:
+    w = world(present(), resource(False))
+    w.cloud.at["send"] = fail(rejection("Forbidden.RAM"))
+    await w.one_pass()
+
+    [event] = w.cluster.events
+    assert (event.kind, event.reason) == ("Warning", "ReleaseDirectConnection")
+    assert "Rejected" in event.message
+    assert "Forbidden.RAM" in event.message
 
 
 async def test_a_resource_that_is_being_deleted_shows_the_end_of_its_call() -> None:

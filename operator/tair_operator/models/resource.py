@@ -1,6 +1,7 @@
 """The resource as a whole, and the part of its metadata that the operator reads."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import Field
 
@@ -20,6 +21,7 @@ class Metadata(Model):
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     annotations: dict[str, str] = Field(default_factory=dict)
+    managed_fields: list[dict[str, Any]] = Field(default_factory=list)
 
 
 class TairInstance(Model):

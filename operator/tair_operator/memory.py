@@ -1,0 +1,169 @@
+"""What the process knows by heart and loses with its end: since when, whose call, who else.
+
+All of it makes decisions better, none of it is needed to keep them safe after a
+restart: what a restart must know is in the status of each resource.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from tair_operator.models import Action, Operation, Outcome, Reason, TairInstance
+from tair_operator.ports import InstanceRef, Key
+from tair_operator.situation import UNSETTLED
+
+
+class _Claim(NamedTuple):
+    created: str
+    uid: str
+    key: Key
+
+
+class _Call(NamedTuple):
+    uid: str
+    operation: Operation
+    since: float
+
+
+class _Ownership(NamedTuple):
+    uid: str
+    since: float
+    is_taken_over: bool
+
+
+@dataclass(slots=True)
+class Memory:
+    """Times are seconds of the monotonic clock."""
+
+    settle: timedelta
+    _facts: dict[str, dict[str, float]] = field(default_factory=dict)
+    _calls: dict[InstanceRef, _Call] = field(default_factory=dict)
+    _claims: dict[str, dict[str, _Claim]] = field(default_factory=dict)
+    _names: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    _owners: dict[str, _Ownership] = field(default_factory=dict)
+
+    # --- since when facts are true ---
+
+    def ages(self, uid: str, now: float) -> dict[str, timedelta]:
+        """Return for how long the facts that the last plan named have been true."""
+        return {fact: timedelta(seconds=now - since) for fact, since in self._facts.get(uid, {}).items()}
+
+    def keep(self, uid: str, facts: frozenset[str], now: float) -> None:
+        """Go on timing these facts, and begin with those that are new."""
+        known = self._facts.pop(uid, {})
+        if facts:
+            self._facts[uid] = {fact: known.get(fact, now) for fact in facts}
+
+    # --- calls that have not settled ---
+
+    def call_made(self, ref: InstanceRef, uid: str, operation: Operation, now: float) -> None:
+        """Remember a call until ``call_over``."""
+        self._calls[ref] = _Call(uid, operation, now)
+
+    def call_over(self, ref: InstanceRef, uid: str) -> None:
+        """Forget the call of this resource: it has settled."""
+        if (call := self._calls.get(ref)) is not None and call.uid == uid:
+            del self._calls[ref]
+
+    def call_of_another(self, ref: InstanceRef, uid: str, now: float) -> tuple[Operation, timedelta] | None:
+        """Return the call that another resource made on this instance and that may still take effect, with its age.
+
+        A namesake that is created again starts without a status; this is how it knows.
+        """
+        call = self._calls.get(ref)
+        if call is None or call.uid == uid:
+            return None
+        age = timedelta(seconds=now - call.since)
+        if age >= self.settle:
+            del self._calls[ref]
+            return None
+        return call.operation, age
+
+    # --- who claims an instance ---
+
+    def note(self, resource: TairInstance, now: float, *, is_served: bool) -> None:
+        """Note what a resource claims; only one that the access list serves competes."""
+        metadata, spec = resource.metadata, resource.spec
+        key, ref = Key(metadata.namespace, metadata.name), InstanceRef(spec.instance_id, spec.region_id)
+        operation = resource.status.operation
+        if operation is not None and operation.outcome in UNSETTLED and ref not in self._calls:
+            # Made by an earlier process; whoever comes after this resource has to know.
+            self.call_made(ref, metadata.uid, operation, now)
+        self.gone(key)
+        claims = self._claims.setdefault(spec.instance_id, {})
+        if is_served and metadata.deletion_timestamp is None:
+            claims[metadata.uid] = _Claim(str(metadata.creation_timestamp), metadata.uid, key)
+            self._names[key] = (spec.instance_id, metadata.uid)
+        self._note_owner(resource, claims, now)
+
+    def gone(self, key: Key) -> None:
+        """Note that whoever had this name claims nothing."""
+        instance_id, uid = self._names.pop(key, ("", ""))
+        self._claims.get(instance_id, {}).pop(uid, None)
+
+    def older_claim(self, resource: TairInstance) -> Key | None:
+        """Return the resource that owns the instance, if it is another one: the oldest, by uid where equally old."""
+        claims = self._claims.get(resource.spec.instance_id, {})
+        oldest = min(claims.values(), default=None)
+        return None if oldest is None or oldest.uid == resource.metadata.uid else oldest.key
+
+    def owned_for(self, resource: TairInstance, now: float) -> timedelta | None:
+        """Return since when the resource owns the instance that another one owned before it; None where none did."""
+        owner = self._owners.get(resource.spec.instance_id)
+        if owner is None or owner.uid != resource.metadata.uid or not owner.is_taken_over:
+            return None
+        return timedelta(seconds=now - owner.since)
+
+    def forget_all_but(self, resources: Iterable[TairInstance]) -> None:
+        """Drop what is remembered of resources that are gone."""
+        uids = {resource.metadata.uid for resource in resources}
+        for uid in self._facts.keys() - uids:
+            del self._facts[uid]
+        for key in [key for key, (_, uid) in self._names.items() if uid not in uids]:
+            self.gone(key)
+
+    def _note_owner(self, resource: TairInstance, claims: dict[str, _Claim], now: float) -> None:
+        oldest = min(claims.values(), default=None)
+        if oldest is None:
+            return
+        before = self._owners.get(resource.spec.instance_id)
+        if before is not None and before.uid == oldest.uid:
+            return
+        # Before a restart it was another one, or this one would not say so.
+        ready = resource.status.condition("Ready")
+        was_second = oldest.uid == resource.metadata.uid and ready is not None
+        was_second = was_second and ready is not None and ready.reason == Reason.INSTANCE_ALREADY_MANAGED
+        self._owners[resource.spec.instance_id] = _Ownership(oldest.uid, now, before is not None or was_second)
+
+
+@dataclass(slots=True)
+class ReleaseBudget:
+    """Counts the releases of a sliding window, from the operations in the status of all resources."""
+
+    limit: int
+    """How many releases the window holds; 0 for no limit."""
+    window: timedelta
+    _started: dict[str, datetime] = field(default_factory=dict)
+
+    def note(self, resource: TairInstance) -> None:
+        """Count the releases that a resource tells of."""
+        for operation in (*resource.status.history, resource.status.operation):
+            if operation is not None:
+                self.count(operation)
+
+    def count(self, operation: Operation) -> None:
+        """Count a release once, and not at all when it certainly had no effect."""
+        if operation.action is not Action.RELEASE:
+            return
+        if operation.outcome in {Outcome.NOT_SENT, Outcome.REJECTED}:
+            self._started.pop(operation.id, None)
+        else:
+            self._started[operation.id] = operation.started_at
+
+    def wait(self, now: datetime) -> timedelta | None:
+        """Return how long until another release fits; None when one fits now."""
+        self._started = {name: time for name, time in self._started.items() if time > now - self.window}
+        if not self.limit or len(self._started) < self.limit:
+            return None
+        return sorted(self._started.values())[-self.limit] + self.window - now

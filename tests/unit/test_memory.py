@@ -1,0 +1,131 @@
+"""What a process knows by heart: whose call is in flight, who claims what, how many were released."""
+
+from datetime import timedelta
+
+import pytest
+
+from tair_operator.memory import Memory, ReleaseBudget
+from tair_operator.models import Action, Outcome
+from tair_operator.ports import InstanceRef, Key
+from tests.builders import ID, KEY, NOW, REGION, ago, operation, resource, seconds, status
+
+REF = InstanceRef(ID, REGION)
+OTHER = Key("team", "first")
+SETTLE = timedelta(seconds=300)
+
+
+def test_a_call_in_flight_concerns_everybody_but_its_own_resource() -> None:
+    memory = Memory(SETTLE)
+    call = operation()
+    memory.call_made(REF, "uid-1", call, 100)
+
+    assert memory.call_of_another(REF, "uid-1", 110) is None
+    assert memory.call_of_another(REF, "uid-2", 110) == (call, seconds(10))
+
+
+def test_a_call_in_flight_is_forgotten_when_it_is_over_or_old() -> None:
+    memory = Memory(SETTLE)
+    memory.call_made(REF, "uid-1", operation(), 100)
+    memory.call_over(REF, "uid-2")
+    still_there = memory.call_of_another(REF, "uid-2", 110)
+    at_the_end = memory.call_of_another(REF, "uid-2", 400)
+    memory.call_made(REF, "uid-1", operation(), 400)
+    memory.call_over(REF, "uid-1")
+
+    assert still_there is not None
+    assert at_the_end is None
+    assert memory.call_of_another(REF, "uid-2", 401) is None
+
+
+def test_a_call_of_an_earlier_process_is_learnt_from_the_status() -> None:
+    memory = Memory(SETTLE)
+    call = operation(outcome=Outcome.STARTED)
+    memory.note(resource(False, status=status(operation=call)), 100, is_served=True)
+
+    assert memory.call_of_another(REF, "uid-2", 101) == (call, seconds(1))
+
+
+def test_the_oldest_that_is_served_owns_the_instance() -> None:
+    memory = Memory(SETTLE)
+    young, old = resource(True), resource(True, key=OTHER, uid="uid-2", created=ago(60))
+    memory.note(young, 0, is_served=True)
+    alone = memory.older_claim(young)
+    memory.note(old, 0, is_served=True)
+    second = memory.older_claim(young)
+    memory.note(old, 0, is_served=False)
+
+    assert alone is None
+    assert second == OTHER
+    assert memory.older_claim(young) is None
+
+
+@pytest.mark.parametrize("how", ["gone", "not listed", "being deleted"])
+def test_a_resource_that_is_gone_or_being_deleted_claims_nothing(how: str) -> None:
+    memory = Memory(SETTLE)
+    young, old = resource(True), resource(True, key=OTHER, uid="uid-2", created=ago(60))
+    memory.note(old, 0, is_served=True)
+    memory.note(young, 0, is_served=True)
+    before = memory.older_claim(young)
+    if how == "gone":
+        memory.gone(OTHER)
+    elif how == "not listed":
+        memory.forget_all_but([young])
+    else:
+        memory.note(resource(True, key=OTHER, uid="uid-2", created=ago(60), deleted=NOW), 0, is_served=True)
+
+    assert before == OTHER
+    assert memory.older_claim(young) is None
+
+
+def test_who_takes_over_is_told_since_when() -> None:
+    memory = Memory(SETTLE)
+    young, old = resource(True), resource(True, key=OTHER, uid="uid-2", created=ago(60))
+    memory.note(old, 0, is_served=True)
+    memory.note(young, 0, is_served=True)
+    first_owner = memory.owned_for(old, 50)
+    memory.gone(OTHER)
+    memory.note(young, 100, is_served=True)
+
+    assert first_owner is None
+    assert memory.owned_for(young, 130) == seconds(30)
+    assert memory.owned_for(old, 130) is None
+
+
+def test_facts_are_timed_from_when_they_were_first_named() -> None:
+    memory = Memory(SETTLE)
+    memory.keep("uid-1", frozenset({"busy"}), 10)
+    memory.keep("uid-1", frozenset({"busy", "late"}), 15)
+    ages = memory.ages("uid-1", 20)
+    memory.forget_all_but([])
+
+    assert ages == {"busy": seconds(10), "late": seconds(5)}
+    assert memory.ages("uid-1", 20) == {}
+
+
+def test_the_budget_slides() -> None:
+    budget = ReleaseBudget(2, timedelta(seconds=600))
+    for number, age in ((1, 500), (2, 100)):
+        budget.count(operation(outcome=Outcome.SUCCEEDED, id=f"op-{number}", started_at=ago(age)))
+
+    assert budget.wait(NOW) == seconds(100)
+    assert budget.wait(NOW + seconds(100)) is None
+
+
+def test_the_budget_counts_what_a_resource_tells_once_and_only_releases_that_may_have_had_an_effect() -> None:
+    budget = ReleaseBudget(2, timedelta(seconds=600))
+    release = operation(outcome=Outcome.SUCCEEDED, started_at=ago(10))
+    refused = operation(outcome=Outcome.REJECTED, id="op-2", started_at=ago(10))
+    allocation = operation(Action.ALLOCATE, id="op-3", started_at=ago(10))
+    for _ in range(3):
+        budget.note(resource(False, key=KEY, status=status(operation=release, history=[release, refused, allocation])))
+
+    assert budget.wait(NOW) is None
+    budget.count(operation(id="op-4", started_at=ago(5)))
+    assert budget.wait(NOW) == seconds(590)
+
+
+def test_a_budget_of_zero_is_no_limit() -> None:
+    budget = ReleaseBudget(0, timedelta(seconds=600))
+    budget.count(operation(started_at=NOW))
+
+    assert budget.wait(NOW) is None
