@@ -51,6 +51,9 @@ def tell(seed: Path, patience: float, *, keep: bool) -> int:
             story = Story(screen, stage, operator, patience)
             story.adopt()
             story.release()
+            story.wait_until_free()
+            story.be_denied()
+            story.lose_the_answer()
             story.fail()
             _conclude(screen, time.monotonic() - started)
             if keep:

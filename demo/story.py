@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from demo.screen import Screen
-from tests.stage import ROOT, OperatorProcess, Stage
+from tests.stage import KEY_ID, ROOT, OperatorProcess, Stage
 
 NAMESPACE = "shop"
 NAME = "orders-cache"
@@ -21,18 +21,15 @@ RELEASE = "ReleaseDirectConnection"
 LEDGER_FIELDS = ("time", "action", "instanceId", "accessKeyId", "requestId", "httpStatus", "effective")
 LOG_FIELDS = ("timestamp", "severity", "message", "request_id")
 MUTATING = (RELEASE, "AllocateDirectConnection")
+TIMING = {"lagSeconds": 0.5, "busySeconds": 1}
 MANIFEST = ROOT / "examples" / "tairinstance.yaml"
-MISSING = """\
-apiVersion: tair.alibabacloud.com/v1alpha1
-kind: TairInstance
-metadata:
-  name: typo
-  namespace: shop
-spec:
-  instanceId: r-bp1doesnotexist01
-  regionId: cn-hangzhou
-  directConnection: false
-"""
+BUSY, DENIED, LOST, MISSING = (
+    "r-bp1zxszhcgatnx0003",
+    "r-bp1zxszhcgatnx0006",
+    "r-bp1zxszhcgatnx0007",
+    "r-bp1doesnotexist01",
+)
+ONLY_LOOK = [{"effect": "Allow", "actions": ["kvstore:Describe*"]}]
 
 
 class Story:
@@ -101,21 +98,89 @@ class Story:
             not foreign and "finalizers" not in metadata, "no annotation and no finalizer was put on the resource"
         )
 
+    def wait_until_free(self) -> None:
+        """Ask for a release while somebody resizes the instance."""
+        screen = self.screen
+        screen.chapter("The instance is being changed by somebody else: the release waits until it is free")
+        self.stage.simulator.put_instance(BUSY, status="Changing", statusSeconds=5)
+        resource = self._apply_and_watch("resizing", BUSY, _is_ready)
+        screen.line("")
+        calls = self.stage.simulator.ledger(RELEASE, BUSY)
+        screen.fact(_is_ready(resource), "Ready once it was free")
+        screen.fact(len(calls) == 1 and calls[0]["effective"], f"{len(calls)} release, and none while it was busy")
+
+    def be_denied(self) -> None:
+        """Ask for a release that RAM does not permit, then permit it."""
+        screen, simulator = self.screen, self.stage.simulator
+        screen.chapter("RAM does not permit the release: the status says so, with code and RequestId")
+        simulator.put_instance(DENIED, regionId="cn-hangzhou", directConnection=True, timing=TIMING)
+        simulator.put_access_key(KEY_ID, policies=ONLY_LOOK)
+        resource = self._apply_and_watch("denied", DENIED, _is_stalled)
+        error = resource["status"].get("error", {})
+        screen.line("")
+        screen.say("status.error:")
+        screen.show(yaml.safe_dump(error, sort_keys=False))
+        screen.fact(
+            error.get("code") == "Forbidden.RAM",
+            f"{_condition(resource, 'Stalled').get('reason')}: {error.get('code')}",
+        )
+        [denied] = simulator.ledger(RELEASE, DENIED)
+        screen.fact(error.get("requestId") == denied["requestId"], "its RequestId is the one in the ledger")
+        screen.line("")
+        screen.say("Somebody grants the action, and asks for another try:")
+        simulator.put_access_key(KEY_ID, policies=None)
+        with screen.watch("get", "tair", "denied", "-n", NAMESPACE, "-w"):
+            screen.kubectl(
+                "annotate", "tair", "denied", "-n", NAMESPACE, "tair.alibabacloud.com/reconcile-requested-at=granted"
+            )
+            resource = self._wait_for("denied", _is_ready)
+        screen.line("")
+        screen.fact(_is_ready(resource), "Ready")
+        screen.fact(len(simulator.effective(RELEASE, DENIED)) == 1, "1 effective release in the ledger")
+
+    def lose_the_answer(self) -> None:
+        """Let the cloud act and its answer get lost."""
+        screen, simulator = self.screen, self.stage.simulator
+        screen.chapter("The cloud acts and its answer is lost: the operator looks instead of sending it again")
+        simulator.put_instance(LOST, regionId="cn-hangzhou", directConnection=True, timing=TIMING)
+        simulator.add_fault(action=RELEASE, kind="reset-after", instanceId=LOST)
+        resource = self._apply_and_watch("lost", LOST, _is_ready)
+        operation = resource["status"].get("operation", {})
+        screen.line("")
+        screen.say("status.operation:")
+        screen.show(yaml.safe_dump(operation, sort_keys=False))
+        calls = simulator.ledger(RELEASE, LOST)
+        screen.fact(
+            len(calls) == 1 and calls[0]["effective"], f"{len(calls)} call in the ledger, and it had its effect"
+        )
+        screen.fact(operation.get("outcome") == "Succeeded", "its effect was seen")
+        screen.fact("requestId" not in operation, "no RequestId is shown, since none arrived")
+
     def fail(self) -> None:
         """Apply a manifest for an instance that does not exist."""
         screen = self.screen
         screen.chapter("A manifest names an instance that does not exist: the status says what to do")
-        screen.show(MISSING)
-        screen.kubectl("apply", "-f", "-", stdin=MISSING)
-        with screen.watch("get", "tair", "typo", "-n", NAMESPACE, "-w"):
-            resource = self._wait_for("typo", _is_stalled)
+        resource = self._apply_and_watch("typo", MISSING, _is_stalled)
         screen.command("kubectl", "describe", "tair", "typo", "-n", NAMESPACE)
         described = self.stage.plane.kubectl("describe", "tair", "typo", "-n", NAMESPACE)
         screen.show(described[described.index("Status:") :])
         screen.line("")
         screen.fact(_is_stalled(resource), f"Stalled: {_condition(resource, 'Stalled').get('reason')}")
-        calls = self.stage.simulator.ledger(RELEASE, "r-bp1doesnotexist01")
+        calls = self.stage.simulator.ledger(RELEASE, MISSING)
         screen.fact(not calls, f"{len(calls)} changing calls for it")
+
+    def _apply_and_watch(
+        self, name: str, instance_id: str, is_reached: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        """Apply a manifest that wants a release, show what kubectl sees, and return the resource in the end."""
+        resource = yaml.safe_load(MANIFEST.read_text())
+        resource["metadata"]["name"] = name
+        resource["spec"] |= {"instanceId": instance_id, "directConnection": False}
+        manifest = yaml.safe_dump(resource, sort_keys=False)
+        self.screen.show(manifest)
+        self.screen.kubectl("apply", "-f", "-", stdin=manifest)
+        with self.screen.watch("get", "tair", name, "-n", NAMESPACE, "-w"):
+            return self._wait_for(name, is_reached)
 
     def _wait_for(self, name: str, is_reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return the resource once it is so, or as it is when the time is over."""

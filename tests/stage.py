@@ -85,6 +85,10 @@ class Simulator(AbstractContextManager["Simulator"]):
         """Create an instance, or change it as somebody else would in the console."""
         self._ask("PUT", f"instances/{instance_id}", fields)
 
+    def put_access_key(self, key_id: str, **fields: object) -> None:
+        """Change what an access key may do, as whoever manages RAM would."""
+        self._ask("PUT", f"accessKeys/{key_id}", fields)
+
     def delete_instance(self, instance_id: str) -> None:
         """Delete an instance as somebody else would in the console."""
         self._ask("DELETE", f"instances/{instance_id}")

@@ -37,6 +37,7 @@ from tair_operator.stance import (
     not_allowed,
     poll,
     ready,
+    refusal_of,
     stall,
     trouble,
     wait,
@@ -86,7 +87,16 @@ def decide(resource: TairInstance, observed: Observation | CloudError | None, co
     if outcome is not None and s.operation is not None:
         s = _settled(s, s.operation, outcome)
     plan = next(plan for rule in RULES if (plan := rule(s)) is not None)
-    return replace(plan, outcome=outcome)
+    # The pause after a refusal, or a busy instance, must not use up the wish for another try.
+    is_only_waiting = plan.stance is Stance.RECONCILING and plan.action is None
+    keeps_request = s.is_requested and s.previous_attempt is not None and is_only_waiting
+    return replace(plan, outcome=outcome, keeps_request=keeps_request, holds=plan.holds | _pause_under_way(s, plan))
+
+
+def _pause_under_way(s: Situation, plan: Plan) -> frozenset[str]:
+    """Go on timing the pause since a refusal, also through looks that show nothing."""
+    fact = None if s.previous_attempt is None else refusal_of(s.previous_attempt)
+    return frozenset({fact}) if fact in s.context.seen and fact is not None and plan.action is None else frozenset()
 
 
 def owner_of(claims: Iterable[TairInstance]) -> TairInstance | None:

@@ -58,6 +58,7 @@ class Plan:
     ``outcome`` is what has become of ``status.operation`` where that is new.
     ``reached`` says that the wanted value is reached and was seen. ``holds``
     names the facts whose duration the next decision will ask for.
+    ``keeps_request`` says that a try that somebody asked for is still to come.
     """
 
     stance: Stance
@@ -71,6 +72,7 @@ class Plan:
     reached: bool = False
     requeue_after: timedelta | None = None
     holds: frozenset[str] = frozenset()
+    keeps_request: bool = False
 
 
 def lasting(text: str | None) -> str:

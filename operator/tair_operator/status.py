@@ -57,11 +57,14 @@ def next_status(
             "operation": intent or last,
             "error": None if intent else _error(status.error, plan, look.error, last, now),
             "history": remembered(status.history, last),
-            "last_handled_reconcile_at": resource.metadata.annotations.get(
-                ANNOTATION_RECONCILE, status.last_handled_reconcile_at
-            ),
+            "last_handled_reconcile_at": _handled_request(resource, plan),
         }
     )
+
+
+def _handled_request(resource: TairInstance, plan: Plan) -> str | None:
+    handled = resource.status.last_handled_reconcile_at
+    return handled if plan.keeps_request else resource.metadata.annotations.get(ANNOTATION_RECONCILE, handled)
 
 
 def is_worth_writing(before: TairInstanceStatus, after: TairInstanceStatus) -> bool:

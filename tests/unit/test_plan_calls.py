@@ -269,7 +269,7 @@ REFUSALS = {
         "Forbidden.RAM",
         BLOCKED,
         0,
-        reconciling(Reason.ACCESS_DENIED, DENIED, ALLOCATED, seconds(15), "trouble: AccessDenied"),
+        reconciling(Reason.ACCESS_DENIED, DENIED, ALLOCATED, seconds(15), "trouble: AccessDenied", "refused: op-1"),
     ),
     "a denied call stalls after the grace": Case(
         after(refused("Forbidden.RAM")),
@@ -346,9 +346,9 @@ REFUSALS = {
         release(),
         context=context(refusal=TRANSIENT, seen={"refused: op-1": 5}),
     ),
-    "a request does not end the five seconds after a refusal": Case(
+    "a request does not end the five seconds after a refusal, and waits for their end": Case(
         resource(False, annotations=ASKED, status=status(ALLOCATED, operation=refused("TaskHasExist"))),
-        refusal("TaskHasExist", Reason.INSTANCE_BUSY, seconds(5)),
+        altered(refusal("TaskHasExist", Reason.INSTANCE_BUSY, seconds(5)), {"keeps_request": True}),
         context=context(refusal=BUSY_CODE),
     ),
     "what was asked for once is not asked for again": Case(
@@ -410,7 +410,7 @@ LAST_CHECKS = {
     ),
     "releases without effect stay counted when a later one is not sent": Case(
         after(NOT_SENT.model_copy(update={"id": "op-0"}), history=FAILURES),
-        NO_EFFECT,
+        altered(NO_EFFECT, {"holds": frozenset({"refused: op-0"})}),
         context=context(seen={"refused: op-0": 60}),
     ),
     "releases without effect for an older spec do not count": Case(

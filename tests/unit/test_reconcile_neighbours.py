@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tair_operator.models import Action, Outcome
+from tair_operator.models import ANNOTATION_RECONCILE, Action, Outcome
 from tair_operator.ports import Key
 from tair_operator.situation import Policy, Verb
 from tests.builders import KEY, NOW, ago, cloud_error, operation, resource, status
@@ -189,3 +189,19 @@ async def test_the_answer_is_in_the_log_even_if_it_never_reaches_the_status(capl
 
     [line] = [record for record in caplog.records if record.message.startswith("ReleaseDirectConnection")]
     assert line.__dict__["request_id"] == w.cloud.ledger[0].request_id
+
+
+async def test_another_try_that_somebody_asks_for_is_made_after_the_pause() -> None:
+    w = world(present(), resource(False))
+    w.cloud.at["send"] = fail(rejection("Forbidden.RAM"))
+    await w.one_pass()
+    await w.one_pass()
+    w.cluster.touch(KEY, annotations={ANNOTATION_RECONCILE: "granted"})
+    await w.one_pass()
+    handled_in_the_pause = w.seen().status.last_handled_reconcile_at
+    await w.run(60)
+
+    assert handled_in_the_pause is None
+    assert w.calls() == [(Action.RELEASE, True)]
+    assert w.seen().status.last_handled_reconcile_at == "granted"
+    assert w.ready() == ("True", "Released")
