@@ -67,6 +67,11 @@ def test_no_other_character_is_special(pattern: str) -> None:
     assert permits(RULE | {"namespaces": [pattern]}) == frozenset()
 
 
+@pytest.mark.parametrize(("switch", "are_held"), [("", False), ("releases: Allow", False), ("releases: Hold", True)])
+def test_the_fleet_switch_is_in_the_access_list(switch: str, are_held: bool) -> None:  # noqa: FBT001
+    assert parse_access(f"rules: []\n{switch}").grant(resource()).are_releases_held is are_held
+
+
 @pytest.mark.parametrize("namespace", ["shop", "on", "123", "1e3", "null", "0x1f", "2026-01-01"])
 def test_the_line_to_add_is_yaml_that_permits_when_it_is_added(namespace: str) -> None:
     """All of these are names that a namespace can have, and YAML reads most of them as something else."""

@@ -6,6 +6,7 @@ an allocation has not, so where the two differ both stand here.
 
 # ruff: noqa: ANN401 - what is not named goes on to a builder
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,12 +24,14 @@ from tair_operator.models import (
 )
 from tair_operator.plan import decide
 from tair_operator.ports import ErrorClass
+from tair_operator.situation import Grant
 from tair_operator.stance import Plan
 from tests.builders import (
     ALLOCATED,
     ALLOCATING,
     BUSY,
     CHANGING,
+    EVERYTHING,
     GONE,
     IS_ALLOCATED,
     IS_RELEASED,
@@ -431,6 +434,22 @@ LAST_CHECKS = {
         ),
         allocate(),
         GONE,
+    ),
+    "a release is held while the fleet switch says so": Case(
+        resource(False),
+        reconciling(
+            Reason.RELEASES_HELD,
+            "Releases are held for the whole fleet (releases: Hold in the operator's access list)",
+            ALLOCATED,
+            minutes(1),
+        ),
+        context=replace(context(), grant=Grant(EVERYTHING, are_releases_held=True)),
+    ),
+    "an allocation is not held by the fleet switch": Case(
+        resource(True, status=status(RELEASED)),
+        allocate(),
+        GONE,
+        replace(context(), grant=Grant(EVERYTHING, are_releases_held=True)),
     ),
     "a call for another resource that may still take effect blocks a release": Case(
         resource(False), stranger_waits("ReleaseDirectConnection"), context=context(stranger=(STRANGE, seconds(9)))
