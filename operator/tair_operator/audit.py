@@ -1,7 +1,8 @@
-"""The audit line: one for each mutating call, with who wanted it and what became of it.
+"""The audit lines: two for each mutating call, when it leaves (Started) and what became of it, with who wanted it.
 
-It is logged before the answer is stored, so it exists even where the status
-never got to know. The logger has a name of its own, for whoever ships it elsewhere.
+Both are logged before the answer is stored, so they exist even where the status
+never got to know; a line Started without another one is a call that nobody lived
+to record. The logger has a name of its own, for whoever ships it elsewhere.
 """
 
 import logging
@@ -12,7 +13,7 @@ logger = logging.getLogger("tair_operator.audit")
 
 
 def record(resource: TairInstance, operation: Operation) -> None:
-    """Log a call that was answered, or that got no answer."""
+    """Log a call as it stands: about to leave, answered, unanswered, or not sent after all."""
     logger.info("%s: %s", operation.action, operation.outcome, extra=facts(resource) | _call(resource, operation))
 
 
@@ -28,11 +29,11 @@ def facts(resource: TairInstance) -> dict[str, object]:
 
 
 def spec_manager(resource: TairInstance) -> str | None:
-    """Return who last set spec.directConnection, by the field manager that the API server noted."""
+    """Return the field manager of spec.directConnection whose entry the API server changed last."""
     owners = [
         entry
         for entry in resource.metadata.managed_fields
-        if not entry.get("subresource") and "f:directConnection" in entry.get("fieldsV1", {}).get("f:spec", {})
+        if not entry.get("subresource") and "f:directConnection" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
     latest = max(owners, key=lambda entry: str(entry.get("time", "")), default={})
     manager = latest.get("manager")

@@ -223,7 +223,8 @@ class KubernetesCluster:
         try:
             path = f"/api/v1/namespaces/{quote(metadata.namespace)}/events"
             _expect(*await self._request("POST", path, body))
-        except ClusterUnavailableError as error:
+        # RuntimeError: the session was closed, since the operator is ending.
+        except (ClusterUnavailableError, RuntimeError) as error:
             logger.debug("An Event was not posted: %s", error)
 
     async def _list(self, query: dict[str, str]) -> list[dict[str, Any]]:
@@ -243,10 +244,12 @@ class KubernetesCluster:
             headers = await self.server.headers()
             if method == "PATCH":
                 headers["Content-Type"] = "application/json-patch+json"
-            async with self.session.request(
-                method, self.server.url + path, json=body, params=query, headers=headers
-            ) as response:
-                return response.status, _object(await response.read(), response.status)
+            # Bounded by the timeouts of the session; an API server that hangs is no reason to be killed.
+            with waiting():
+                async with self.session.request(
+                    method, self.server.url + path, json=body, params=query, headers=headers
+                ) as response:
+                    return response.status, _object(await response.read(), response.status)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             message = f"the Kubernetes API did not answer {method} {path}: {type(error).__name__}"
             raise ClusterUnavailableError(message) from error

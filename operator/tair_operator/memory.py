@@ -1,7 +1,7 @@
 """What the process knows by heart and loses with its end: since when, whose call, who else.
 
-All of it makes decisions better, none of it is needed to keep them safe after a
-restart: what a restart must know is in the status of each resource.
+What a restart must know is in the status of each resource, but for one thing: a
+call whose resource was deleted before its namesake was first looked at.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tair_operator.models import Action, Operation, Outcome, Reason, TairInstance
+from tair_operator.models import Action, Operation, Outcome, TairInstance
 from tair_operator.ports import InstanceRef, Key
 from tair_operator.situation import UNSETTLED
 
@@ -91,16 +91,19 @@ class Memory:
             # Made by an earlier process; whoever comes after this resource has to know.
             self.call_made(ref, metadata.uid, operation, now)
         self.gone(key)
-        claims = self._claims.setdefault(spec.instance_id, {})
         if is_served and metadata.deletion_timestamp is None:
+            claims = self._claims.setdefault(spec.instance_id, {})
             claims[metadata.uid] = _Claim(str(metadata.creation_timestamp), metadata.uid, key)
             self._names[key] = (spec.instance_id, metadata.uid)
-        self._note_owner(resource, claims, now)
+        self._note_owner(resource, self._claims.get(spec.instance_id, {}), now)
 
     def gone(self, key: Key) -> None:
         """Note that whoever had this name claims nothing."""
         instance_id, uid = self._names.pop(key, ("", ""))
-        self._claims.get(instance_id, {}).pop(uid, None)
+        claims = self._claims.get(instance_id, {})
+        claims.pop(uid, None)
+        if not claims:
+            self._claims.pop(instance_id, None)
 
     def older_claim(self, resource: TairInstance) -> Key | None:
         """Return the resource that owns the instance, if it is another one: the oldest, by uid where equally old."""
@@ -130,10 +133,8 @@ class Memory:
         before = self._owners.get(resource.spec.instance_id)
         if before is not None and before.uid == oldest.uid:
             return
-        # Before a restart it was another one, or this one would not say so.
-        ready = resource.status.condition("Ready")
-        was_second = oldest.uid == resource.metadata.uid and ready is not None
-        was_second = was_second and ready is not None and ready.reason == Reason.INSTANCE_ALREADY_MANAGED
+        # Before a restart there was another one, or status would not say so; the watch begins again.
+        was_second = oldest.uid == resource.metadata.uid and resource.status.taking_over is True
         self._owners[resource.spec.instance_id] = _Ownership(oldest.uid, now, before is not None or was_second)
 
 
@@ -163,7 +164,8 @@ class ReleaseBudget:
 
     def wait(self, now: datetime) -> timedelta | None:
         """Return how long until another release fits; None when one fits now."""
-        self._started = {name: time for name, time in self._started.items() if time > now - self.window}
+        # A start in the future, by a clock that was wrong, counts as now.
+        self._started = {name: min(time, now) for name, time in self._started.items() if time > now - self.window}
         if not self.limit or len(self._started) < self.limit:
             return None
         return sorted(self._started.values())[-self.limit] + self.window - now

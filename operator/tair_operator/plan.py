@@ -90,7 +90,21 @@ def decide(resource: TairInstance, observed: Observation | CloudError | None, co
     # The pause after a refusal, or a busy instance, must not use up the wish for another try.
     is_only_waiting = plan.stance is Stance.RECONCILING and plan.action is None
     keeps_request = s.is_requested and s.previous_attempt is not None and is_only_waiting
-    return replace(plan, outcome=outcome, keeps_request=keeps_request, holds=plan.holds | _pause_under_way(s, plan))
+    return replace(
+        plan,
+        outcome=outcome,
+        keeps_request=keeps_request,
+        is_taking_over=_is_taking_over(s),
+        holds=plan.holds | _pause_under_way(s, plan),
+    )
+
+
+def _is_taking_over(s: Situation) -> bool:
+    """Whether another resource manages the instance, or its calls may still take effect."""
+    context = s.context
+    if context.owner is not None or (context.owned_for is not None and context.owned_for < context.policy.settle):
+        return True
+    return context.stranger is not None and (not s.has_seen_instance or stranger_unsettled(s) is not None)
 
 
 def _pause_under_way(s: Situation, plan: Plan) -> frozenset[str]:

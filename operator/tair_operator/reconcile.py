@@ -84,9 +84,10 @@ class Reconciler:
 
     def learn(self, resources: list[TairInstance]) -> None:
         """Take in a complete LIST: what other resources claim and have released, and what is gone."""
-        for resource in resources:
-            self._note(resource)
         self._memory.forget_all_but(resources)
+        # The oldest first: whoever is noted after the owner of an instance does not look like one.
+        for resource in sorted(resources, key=lambda r: (str(r.metadata.creation_timestamp), r.metadata.uid)):
+            self._note(resource)
 
     def _note(self, resource: TairInstance) -> None:
         is_served = bool(self.grant(resource).verbs)
@@ -152,16 +153,18 @@ class Reconciler:
     async def _report(self, resource: TairInstance, plan: Plan, look: Look) -> timedelta | None:
         self._memory.keep(resource.metadata.uid, plan.holds, self.clock.monotonic())
         status = next_status(resource, plan, look, self.clock.now())
-        if is_worth_writing(resource.status, status):
+        is_news = is_worth_writing(resource.status, status)
+        is_worth_telling = is_news and is_transition(resource.status, status)
+        if is_news:
             await self.cluster.write_status(resource, status)
             level = logging.WARNING if plan.stance is Stance.STALLED else logging.INFO
             logger.log(level, "%s: %s", plan.reason, plan.message, extra=facts(resource))
-            if is_transition(resource.status, status):
-                kind: Literal["Normal", "Warning"] = "Warning" if plan.stance is Stance.STALLED else "Normal"
-                await self.cluster.post_event(resource, Event(kind, plan.reason, plan.message))
         # Only now: the next pass starts from what is stored.
         if plan.outcome is not None and plan.outcome not in UNSETTLED:
             self._memory.call_over(_ref(resource), resource.metadata.uid)
+        if is_worth_telling:
+            kind: Literal["Normal", "Warning"] = "Warning" if plan.stance is Stance.STALLED else "Normal"
+            await self.cluster.post_event(resource, Event(kind, plan.reason, plan.message))
         return plan.requeue_after
 
     async def _act(
@@ -192,6 +195,7 @@ class Reconciler:
             answered = not_sent(operation, self.clock.now(), late)
         else:
             self._memory.call_made(_ref(resource), resource.metadata.uid, operation, self.clock.monotonic())
+            audit.record(resource, operation)
             # No await may come between the intent and this call.
             answered = await self._send(call, operation)
         await self._settle(resource, answered)
@@ -205,11 +209,11 @@ class Reconciler:
         return accepted(operation, answer)
 
     async def _settle(self, resource: TairInstance, operation: Operation) -> None:
-        # Before it is stored, which may take long or never happen: Kubernetes may be down.
-        audit.record(resource, operation)
         self._budget.count(operation)
         if operation.finished_at is not None:
             self._memory.call_over(_ref(resource), resource.metadata.uid)
+        # Before it is stored, which may take long or never happen: Kubernetes may be down.
+        audit.record(resource, operation)
         if not await self.cluster.write_answer(resource, operation):
             logger.warning("The resource has moved on; its status does not show this call", extra=facts(resource))
         await self.cluster.post_event(resource, _event_of(operation))
@@ -244,5 +248,5 @@ def _ref(resource: TairInstance) -> InstanceRef:
 def _event_of(operation: Operation) -> Event:
     is_fine = operation.outcome is Outcome.ACCEPTED
     request = f" (RequestId {operation.request_id})" if operation.request_id else ""
-    what = "" if is_fine else f": {operation.code}: {operation.message}"
+    what = "" if is_fine else "".join(f": {part}" for part in (operation.code, operation.message) if part)
     return Event("Normal" if is_fine else "Warning", operation.action, f"{operation.outcome}{request}{what}")

@@ -58,7 +58,8 @@ class Plan:
     ``outcome`` is what has become of ``status.operation`` where that is new.
     ``reached`` says that the wanted value is reached and was seen. ``holds``
     names the facts whose duration the next decision will ask for.
-    ``keeps_request`` says that a try that somebody asked for is still to come.
+    ``keeps_request`` says that a try that somebody asked for is still to come,
+    ``is_taking_over`` that another resource manages the instance or did just now.
     """
 
     stance: Stance
@@ -73,6 +74,7 @@ class Plan:
     requeue_after: timedelta | None = None
     holds: frozenset[str] = frozenset()
     keeps_request: bool = False
+    is_taking_over: bool = False
 
 
 def lasting(text: str | None) -> str:

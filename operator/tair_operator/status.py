@@ -57,6 +57,7 @@ def next_status(
             "operation": intent or last,
             "error": None if intent else _error(status.error, plan, look.error, last, now),
             "history": remembered(status.history, last),
+            "taking_over": True if plan.is_taking_over else None,
             "last_handled_reconcile_at": _handled_request(resource, plan),
         }
     )

@@ -16,6 +16,7 @@ from tair_operator import cluster as adapter
 from tair_operator.cluster import ApiServer, ClusterConfigError, KubernetesCluster, find_api_server, open_cluster
 from tair_operator.models import Outcome
 from tair_operator.ports import ClusterUnavailableError, ConflictError
+from tair_operator.stopwatch import timing
 from tests.builders import KEY, operation, resource
 
 STORED = {
@@ -173,6 +174,20 @@ async def test_a_token_that_cannot_be_read_is_no_reason_to_lose_an_answer(
 
     assert is_waiting
     assert is_written
+
+
+async def test_an_api_server_that_hangs_is_waiting_and_no_work() -> None:
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.5)
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with open_cluster(ApiServer(url=f"http://127.0.0.1:{port}", tls=None)) as cluster:
+            with timing() as stopwatch, pytest.raises(ClusterUnavailableError):
+                await cluster.get(KEY)
+
+    assert stopwatch.seconds() < 0.4
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "not: [yaml", "clusters: 5"])

@@ -391,7 +391,7 @@ def stranger_waits(action: str) -> Plan:
         f"{action} was called for another TairInstance of r-bp1 and may still take effect; "
         "nothing is called before that has settled"
     )
-    return reconciling(Reason.OUTCOME_UNKNOWN, message, ALLOCATED, seconds(4.5))
+    return reconciling(Reason.OUTCOME_UNKNOWN, message, ALLOCATED, seconds(4.5), is_taking_over=True)
 
 
 NO_CREDENTIALS = cloud_error(
@@ -475,7 +475,12 @@ LAST_CHECKS = {
     "an instance that an older resource manages is not called for": Case(
         resource(False),
         reconciling(
-            Reason.INSTANCE_ALREADY_MANAGED, MANAGED, ALLOCATED, seconds(15), "trouble: InstanceAlreadyManaged"
+            Reason.INSTANCE_ALREADY_MANAGED,
+            MANAGED,
+            ALLOCATED,
+            seconds(15),
+            "trouble: InstanceAlreadyManaged",
+            is_taking_over=True,
         ),
         context=context(owner="team/first"),
     ),
@@ -487,6 +492,7 @@ LAST_CHECKS = {
             ALLOCATED,
             "trouble: InstanceAlreadyManaged",
             requeue_after=minutes(1),
+            is_taking_over=True,
         ),
         context=context(owner="team/first", seen={"trouble: InstanceAlreadyManaged": 120}),
     ),

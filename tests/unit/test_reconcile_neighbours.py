@@ -8,7 +8,7 @@ from tair_operator.models import ANNOTATION_RECONCILE, Action, Outcome
 from tair_operator.ports import Key
 from tair_operator.situation import Policy, Verb
 from tests.builders import KEY, NOW, ago, cloud_error, operation, resource, status
-from tests.fakes import World, absent, fail, present, rejection, world
+from tests.fakes import World, absent, fail, present, rejection, silence, world
 
 OLDER = Key("team", "first")
 
@@ -187,8 +187,12 @@ async def test_the_answer_is_in_the_log_even_if_it_never_reaches_the_status(capl
     with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
         await w.one_pass()
 
-    [line] = [record for record in caplog.records if record.message.startswith("ReleaseDirectConnection")]
-    assert line.__dict__["request_id"] == w.cloud.ledger[0].request_id
+    lines = [record for record in caplog.records if record.name == "tair_operator.audit"]
+    assert [line.message for line in lines] == [
+        "ReleaseDirectConnection: Started",
+        "ReleaseDirectConnection: Accepted",
+    ]
+    assert lines[-1].__dict__["request_id"] == w.cloud.ledger[0].request_id
 
 
 async def test_another_try_that_somebody_asks_for_is_made_after_the_pause() -> None:
@@ -205,3 +209,48 @@ async def test_another_try_that_somebody_asks_for_is_made_after_the_pause() -> N
     assert w.calls() == [(Action.RELEASE, True)]
     assert w.seen().status.last_handled_reconcile_at == "granted"
     assert w.ready() == ("True", "Released")
+
+
+@pytest.mark.parametrize("seconds_before", [0, 20])
+async def test_a_restart_during_the_watch_begins_it_again(seconds_before: int) -> None:
+    w = world(present(), resource(True, key=OLDER, uid="older", created=ago(60)))
+    w.cluster.create(resource(False))
+    await w.one_pass(OLDER)
+    await w.one_pass()
+    w.cloud.at["observe"] = fail(cloud_error("ServiceUnavailable"))
+    await w.one_pass()
+    del w.cluster.stored[OLDER]
+    w.operator.learn([w.seen()])
+    await w.run(seconds_before)
+    w.restart()
+    w.operator.learn([w.seen()])
+    await w.run(290)
+    before = w.calls()
+    await w.run(60)
+
+    assert before == []
+    assert w.calls() == [(Action.RELEASE, True)]
+    assert w.seen().status.taking_over is None
+
+
+async def test_a_namesake_that_was_looked_at_waits_for_the_call_before_also_after_a_restart() -> None:
+    w = world(present(), resource(False))
+    w.cloud.at["send"] = fail(silence())
+    await w.one_pass()
+    recreate(w, wanted=False)
+    await w.one_pass()
+    w.restart()
+    w.operator.learn([w.seen()])
+    await w.run(290)
+
+    assert w.calls() == []
+
+
+async def test_the_owner_that_always_was_one_does_not_wait_after_a_restart() -> None:
+    w = world(present(), resource(False, created=ago(60)))
+    younger = resource(True, key=Key("a", "younger"), uid="younger", created=NOW)
+    w.cluster.create(younger)
+    w.operator.learn([younger, w.seen()])
+    await w.run(30)
+
+    assert w.calls() == [(Action.RELEASE, True)]

@@ -219,6 +219,10 @@ class TairInstanceStatus(Model):
     binding: BindingStatus | None = None
     """Service Binding: the Secret that holds the endpoint."""
 
+    taking_over: bool | None = None
+    """true while another TairInstance manages the instance, or did so less than the settling time ago:
+    nothing is called meanwhile."""
+
     last_handled_reconcile_at: str | None = None
     """Value of annotation tair.alibabacloud.com/reconcile-requested-at that was last acted on."""
 
