@@ -11,13 +11,16 @@ from typing import NamedTuple
 
 from tair_operator.models import Action, Operation, Outcome, TairInstance
 from tair_operator.ports import InstanceRef, Key
-from tair_operator.situation import UNSETTLED
+from tair_operator.situation import seniority, unsettled
 
 
 class _Claim(NamedTuple):
-    created: str
-    uid: str
+    seniority: tuple[str, str]
     key: Key
+
+    @property
+    def uid(self) -> str:
+        return self.seniority[1]
 
 
 class _Call(NamedTuple):
@@ -86,14 +89,14 @@ class Memory:
         """Note what a resource claims; only one that the access list serves competes."""
         metadata, spec = resource.metadata, resource.spec
         key, ref = Key(metadata.namespace, metadata.name), InstanceRef(spec.instance_id, spec.region_id)
-        operation = resource.status.operation
-        if operation is not None and operation.outcome in UNSETTLED and ref not in self._calls:
+        operation = unsettled(resource)
+        if operation is not None and ref not in self._calls:
             # Made by an earlier process; whoever comes after this resource has to know.
             self.call_made(ref, metadata.uid, operation, now)
         self.gone(key)
         if is_served and metadata.deletion_timestamp is None:
             claims = self._claims.setdefault(spec.instance_id, {})
-            claims[metadata.uid] = _Claim(str(metadata.creation_timestamp), metadata.uid, key)
+            claims[metadata.uid] = _Claim(seniority(resource), key)
             self._names[key] = (spec.instance_id, metadata.uid)
         self._note_owner(resource, self._claims.get(spec.instance_id, {}), now)
 
@@ -106,7 +109,7 @@ class Memory:
             self._claims.pop(instance_id, None)
 
     def older_claim(self, resource: TairInstance) -> Key | None:
-        """Return the resource that owns the instance, if it is another one: the oldest, by uid where equally old."""
+        """Return the resource that owns the instance, the most senior of those that claim it, if it is another one."""
         claims = self._claims.get(resource.spec.instance_id, {})
         oldest = min(claims.values(), default=None)
         return None if oldest is None or oldest.uid == resource.metadata.uid else oldest.key

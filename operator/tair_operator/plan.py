@@ -26,7 +26,17 @@ from tair_operator.models import (
 )
 from tair_operator.ports import CloudError, Observation
 from tair_operator.retries import call_refused_before, releases_without_effect
-from tair_operator.situation import ABSENT_BEFORE, NOTHING, UNSETTLED, Context, Policy, Presence, Situation, Verb
+from tair_operator.situation import (
+    ABSENT_BEFORE,
+    NOTHING,
+    Context,
+    Policy,
+    Presence,
+    Situation,
+    Verb,
+    seniority,
+    unsettled,
+)
 from tair_operator.stance import (
     Plan,
     Stance,
@@ -53,14 +63,12 @@ def until_due(resource: TairInstance, policy: Policy, now: datetime) -> timedelt
 
     What is settled waits for its own resync instant, so that a restart costs nothing.
     """
-    status = resource.status
-    operation = status.operation
-    conditions = {condition.type for condition in status.conditions if condition.status == "True"}
+    conditions = {condition.type for condition in resource.status.conditions if condition.status == "True"}
     s = Situation(resource, None, Context(policy), now)
     is_settled = (
-        status.observed_generation == resource.metadata.generation
+        s.is_current
         and bool(conditions & {Stance.READY, Stance.SUSPENDED, Stance.STALLED})
-        and (operation is None or operation.outcome not in UNSETTLED)
+        and s.in_doubt is None
         and not s.is_requested
     )
     if not is_settled:
@@ -70,9 +78,8 @@ def until_due(resource: TairInstance, policy: Policy, now: datetime) -> timedelt
 
 def needs_look(resource: TairInstance, context: Context) -> bool:
     """Whether the cloud may be asked about this resource at all. Our own call is followed to its end in any case."""
-    operation = resource.status.operation
-    is_under_way = operation is not None and operation.outcome in UNSETTLED
-    return not resource.spec.suspend and (is_under_way or Verb.OBSERVE in context.grant.verbs)
+    is_allowed = Verb.OBSERVE in context.grant.verbs or unsettled(resource) is not None
+    return is_allowed and not resource.spec.suspend
 
 
 def decide(resource: TairInstance, observed: Observation | CloudError | None, context: Context, now: datetime) -> Plan:
@@ -114,9 +121,8 @@ def _pause_under_way(s: Situation, plan: Plan) -> frozenset[str]:
 
 
 def owner_of(claims: Iterable[TairInstance]) -> TairInstance | None:
-    """Of the resources that claim one instance, return the oldest, by uid where two are equally old."""
-    alive = [claim for claim in claims if claim.metadata.deletion_timestamp is None]
-    return min(alive, key=lambda claim: (str(claim.metadata.creation_timestamp), claim.metadata.uid), default=None)
+    """Of the resources that claim one instance and stay, return the most senior."""
+    return min((claim for claim in claims if claim.metadata.deletion_timestamp is None), key=seniority, default=None)
 
 
 def settled_outcome(s: Situation) -> Outcome | None:

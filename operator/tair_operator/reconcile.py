@@ -30,7 +30,7 @@ from tair_operator.ports import (
     Key,
     PreparedCall,
 )
-from tair_operator.situation import UNSETTLED, Context, Grant, Policy
+from tair_operator.situation import UNSETTLED, Context, Grant, Policy, seniority, unsettled
 from tair_operator.stance import Plan, Stance
 from tair_operator.status import Look, is_transition, is_worth_writing, next_status
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = timedelta(0)
 LOOK_MAX = timedelta(seconds=30)
-"""A call rests on a look that is no older than this: waiting for the limiter may take time."""
+"""A call rests on a look that is no older than this: preparing the call may take time."""
 FENCE_SECONDS = 1.0
 """A call leaves within this time of its intent, or not at all: the manifest may have changed since."""
 
@@ -73,7 +73,7 @@ class Reconciler:
             self._memory.gone(key)
             return None
         self._note(resource)
-        if resource.metadata.deletion_timestamp is not None and not _is_under_way(resource):
+        if resource.metadata.deletion_timestamp is not None and unsettled(resource) is None:
             return None
         context = self._context(resource)
         look = await self._look(resource, context)
@@ -85,8 +85,8 @@ class Reconciler:
     def learn(self, resources: list[TairInstance]) -> None:
         """Take in a complete LIST: what other resources claim and have released, and what is gone."""
         self._memory.forget_all_but(resources)
-        # The oldest first: whoever is noted after the owner of an instance does not look like one.
-        for resource in sorted(resources, key=lambda r: (str(r.metadata.creation_timestamp), r.metadata.uid)):
+        # The most senior first: whoever is noted after the owner of an instance does not look like one.
+        for resource in sorted(resources, key=seniority):
             self._note(resource)
 
     def _note(self, resource: TairInstance) -> None:
@@ -133,7 +133,7 @@ class Reconciler:
             plan = self._decide(resource, look, replace(context, obstacle=error))
             return await self._report(resource, plan, replace(look, error=error))
         if look.observation is None or self.clock.now() - look.observation.sent_at > LOOK_MAX:
-            logger.warning("Waiting for the limiter took so long that another look is needed", extra=facts(resource))
+            logger.warning("The look grew old while its call was prepared; another one follows", extra=facts(resource))
             return AT_ONCE
         # Withdrawing a permission is the emergency brake, and others spend the budget: asked again, right before.
         context = replace(context, grant=self.grant(resource), budget_wait=self._budget.wait(self.clock.now()))
@@ -234,11 +234,6 @@ class _Fence:
 def _next_look(operation: Operation) -> timedelta:
     """Look at once after a failure, to report it; give an accepted change a second to show."""
     return timedelta(seconds=1) if operation.outcome is Outcome.ACCEPTED else AT_ONCE
-
-
-def _is_under_way(resource: TairInstance) -> bool:
-    operation = resource.status.operation
-    return operation is not None and operation.outcome in UNSETTLED
 
 
 def _ref(resource: TairInstance) -> InstanceRef:

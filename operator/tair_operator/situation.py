@@ -127,8 +127,7 @@ class Situation:
     @property
     def in_doubt(self) -> Operation | None:
         """The operation that has not settled."""
-        operation = self.operation
-        return operation if operation is not None and operation.outcome in UNSETTLED else None
+        return unsettled(self.resource)
 
     @property
     def previous_attempt(self) -> Operation | None:
@@ -245,6 +244,17 @@ class Situation:
     def next_try(self) -> timedelta:
         """Time to the next look at a trouble: nothing is terminal for ever, also where drift is not looked for."""
         return self.next_resync() or RETRY_WITHOUT_RESYNC
+
+
+def unsettled(resource: TairInstance) -> Operation | None:
+    """Return the operation of a resource that has not settled."""
+    operation = resource.status.operation
+    return operation if operation is not None and operation.outcome in UNSETTLED else None
+
+
+def seniority(resource: TairInstance) -> tuple[str, str]:
+    """Rank the resources that claim one instance: the oldest first, by uid where two are equally old."""
+    return str(resource.metadata.creation_timestamp), resource.metadata.uid
 
 
 def direct_endpoint(observation: Observation) -> Endpoint | None:

@@ -103,11 +103,6 @@ def backoff(first: timedelta, attempt: int, most: timedelta) -> timedelta:
     return min(first * factor, most)
 
 
-def later(*times: timedelta | None) -> timedelta:
-    """Return the longest of the times that are known; one has to be."""
-    return max(time for time in times if time is not None)
-
-
 def sooner(*times: timedelta | None) -> timedelta | None:
     """Return the shortest of the times that are known."""
     return min((time for time in times if time is not None), default=None)
@@ -152,7 +147,7 @@ def hindered(s: Situation, error: CloudError) -> Plan:
     message = f"{error.action} failed with {error.code}: {lasting(error.message)}"
     if error.error_class in {ErrorClass.TRANSIENT, ErrorClass.BUSY}:
         fact = f"failing: {error.reason}"
-        again = later(error.retry_after, poll(s.seen_for(fact)))
+        again = max(error.retry_after or NOTHING, poll(s.seen_for(fact)))
         return wait(s, error.reason, message, fact=fact, requeue_after=again)
     return trouble(s, error.reason, message)
 

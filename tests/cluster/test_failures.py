@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import pytest
@@ -232,6 +232,22 @@ def kill_and_check(operator: OperatorProcess) -> None:
     assert is_dead(pid)
 
 
+class Point(Protocol):
+    """Where an operator can be killed: something reports that it was reached."""
+
+    def wait_reached(self) -> None:
+        """Return once it was."""
+
+
+def start_and_die_at(point: Point, operator: OperatorProcess, tenant: Tenant) -> dict[str, Any]:
+    """Kill a fresh operator at this point; return the resource as it was then."""
+    operator.start()
+    point.wait_reached()
+    at_death = tenant.get()
+    kill_and_check(operator)
+    return at_death
+
+
 @pytest.mark.parametrize("point", ["before", "after"])
 def test_a_crash_during_the_call_leaves_one_release_and_no_invented_request_id(
     stage: Stage, tenant: Tenant, judge: Judge, point: str
@@ -239,10 +255,7 @@ def test_a_crash_during_the_call_leaves_one_release_and_no_invented_request_id(
     held = hold_release(tenant, point)
     tenant.apply(directConnection=False)
     first = new_operator(stage)
-    first.start()
-    held.wait_reached()
-    at_death = tenant.get()
-    kill_and_check(first)
+    at_death = start_and_die_at(held, first, tenant)
     if point == "after":
         held.let_go()
     with new_operator(stage) as second:
@@ -272,10 +285,7 @@ def test_a_crash_right_after_the_intent_is_made_good_after_the_settling_time(
     hold = proxy.hold(is_intent, "after")
     tenant.apply(directConnection=False)
     first = proxy.lead(new_operator(stage))
-    first.start()
-    hold.wait_reached()
-    at_death = tenant.get()
-    kill_and_check(first)
+    at_death = start_and_die_at(hold, first, tenant)
     hold.let_go()
     calls_of_the_first = tenant.calls(RELEASE)
     with new_operator(stage):
@@ -301,10 +311,7 @@ def test_a_crash_before_the_answer_is_written_loses_the_request_id_to_the_log_on
     hold = proxy.hold(is_answer, "before")
     tenant.apply(directConnection=False)
     first = proxy.lead(new_operator(stage))
-    first.start()
-    hold.wait_reached()
-    at_death = tenant.get()
-    kill_and_check(first)
+    at_death = start_and_die_at(hold, first, tenant)
     hold.drop()
     with new_operator(stage):
         resource = tenant.wait(is_ready)

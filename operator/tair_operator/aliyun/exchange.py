@@ -173,15 +173,7 @@ def _judge(call: Call, raw: RawReply, sent_at: datetime) -> Reply:
     try:
         fields = parse(raw.body)
     except UnreadableError as error:
-        message = f"{error} (HTTP status {raw.http_status})"
-        raise _own(
-            call,
-            errors.UNREADABLE_ANSWER,
-            message,
-            http_status=raw.http_status,
-            request_id=request_id,
-            retry_after=_retry_after(raw),
-        ) from None
+        raise _bent(call, f"{error} (HTTP status {raw.http_status})", raw, request_id) from None
     in_body = _request_id(fields.text("RequestId"))
     request_id = in_body or request_id
     is_success = _OK <= raw.http_status < _REDIRECT
@@ -194,7 +186,11 @@ def _judge(call: Call, raw: RawReply, sent_at: datetime) -> Reply:
         message = "an acknowledgement without a RequestId"
     else:
         return Reply(sent_at, raw.http_status, request_id, fields)
-    raise _own(
+    raise _bent(call, message, raw, request_id)
+
+
+def _bent(call: Call, message: str, raw: RawReply, request_id: str | None) -> CloudError:
+    return _own(
         call,
         errors.UNREADABLE_ANSWER,
         message,
