@@ -26,10 +26,10 @@ from tair_operator.aliyun.credentials import EnvironmentCredentials
 from tair_operator.aliyun.limiter import Limiter
 from tair_operator.aliyun.wire import open_session
 from tair_operator.models import Action
-from tair_operator.ports import CloudError, InstanceRef
+from tair_operator.ports import CloudError, Target
 from tests.stage import KEY_ID, KEY_SECRET, Simulator
 
-REF = InstanceRef("r-bp1zxszhcgatnx0002", "cn-hangzhou")
+REF = Target("r-bp1zxszhcgatnx0002", "cn-hangzhou")
 REFUSAL = "NetTypeNotExists"
 ROUNDS, CALLS = 7, 100
 
@@ -54,7 +54,7 @@ async def _compare(url: str) -> list[Result]:
     async with open_session(None) as session:
         ours = AliyunClient(
             session=session,
-            credentials=EnvironmentCredentials(
+            credentials=lambda _: EnvironmentCredentials(
                 {"ALIBABA_CLOUD_ACCESS_KEY_ID": KEY_ID, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": KEY_SECRET}
             ),
             limiter=Limiter(clock=time.monotonic, rate=1e6, burst=1_000_000),

@@ -14,10 +14,13 @@ from typing import Any
 
 from tair_operator.models import Action, Operation, Outcome, Reason, TairInstance, TairInstanceStatus
 from tair_operator.ports import (
+    ANYWHERE,
+    Address,
     Answer,
     CloudError,
     ClusterUnavailableError,
     ConflictError,
+    Detail,
     Effect,
     Endpoint,
     ErrorClass,
@@ -26,6 +29,8 @@ from tair_operator.ports import (
     InstanceRef,
     Key,
     Observation,
+    Target,
+    Window,
 )
 from tair_operator.reconcile import Reconciler
 from tair_operator.situation import Grant, Policy, Verb
@@ -237,6 +242,8 @@ class FakeInstance:
     status: str = "Normal"
     region_id: str = REGION
     computing_type: str = "Machine"
+    tls: bool | None = False
+    window: Window | None = None
     busy_until: float = 0.0
     after: Endpoint | None = None
 
@@ -272,12 +279,15 @@ class FakeCloud(_Points):
     ledger: list[Call] = field(default_factory=list)
     script: deque[Scripted] = field(default_factory=deque)
     looks: int = 0
+    asked: list[Detail] = field(default_factory=list)
+    addresses: list[Address] = field(default_factory=list)
     change_seconds: float = 7.0
     _numbers: int = 0
 
-    async def observe(self, ref: InstanceRef) -> Observation:
+    async def observe(self, target: Target) -> Observation:
         self.pass_point("observe")
         self.looks += 1
+        ref = target.ref
         found = self._found(ref.instance_id)
         if found is None or found.region_id != ref.region_id:
             return Observation(self.clock.now(), None)
@@ -290,13 +300,24 @@ class FakeCloud(_Points):
         )
         return Observation(self.clock.now(), seen, (PROXY, found.endpoint) if found.endpoint else (PROXY,))
 
+    async def look_closer(self, target: Target, observation: Observation, details: frozenset[Detail]) -> Observation:
+        self.pass_point("look_closer")
+        self.asked += sorted(details)
+        found = self.instances[target.instance_id]
+        if Detail.TLS in details:
+            observation = replace(observation, tls=found.tls)
+        if Detail.WINDOW in details:
+            observation = replace(observation, window=found.window)
+        return replace(observation, asked=observation.asked | details)
+
     def classify(self, code: str | None, http_status: int | None) -> tuple[ErrorClass, Reason]:
         del http_status
         return CODES.get(code, (ErrorClass.TRANSIENT, Reason.CLOUD_UNREACHABLE))
 
-    async def prepare(self, action: Action, ref: InstanceRef) -> "FakeCall":
+    async def prepare(self, action: Action, target: Target, address: Address = ANYWHERE) -> "FakeCall":
         self.pass_point("prepare")
-        return FakeCall(self, action, ref)
+        self.addresses.append(address)
+        return FakeCall(self, action, target.ref)
 
     def receive(self, action: Action, ref: InstanceRef) -> Answer:
         """Do what a mutating call asks for, and answer it."""

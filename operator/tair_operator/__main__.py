@@ -146,9 +146,10 @@ def build_reconciler(
 ) -> Reconciler:
     """Put the adapters together."""
     clock, directory = SystemClock(), settings.credentials_directory
+    own = FileCredentials(directory) if directory else EnvironmentCredentials()
     cloud = AliyunClient(
         session=session,
-        credentials=FileCredentials(directory) if directory else EnvironmentCredentials(),
+        credentials=lambda _: own,
         limiter=Limiter(clock=clock.monotonic),
         clock=clock,
         new_nonce=new_word,

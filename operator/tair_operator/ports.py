@@ -6,8 +6,9 @@ fakes in their place. Failures cross this border as one of the error classes
 below and as nothing else.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
@@ -29,6 +30,62 @@ class InstanceRef(NamedTuple):
 
     instance_id: str
     region_id: str
+
+
+class PrincipalKind(StrEnum):
+    """What a resource can name instead of the operator's own credentials."""
+
+    SECRET = "Secret"  # noqa: S105 - the kind of an object
+    SERVICE_ACCOUNT = "ServiceAccount"
+
+
+class Principal(NamedTuple):
+    """Whose credentials sign a call: a Secret or a ServiceAccount in the namespace of the resource."""
+
+    namespace: str
+    kind: PrincipalKind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+class Target(NamedTuple):
+    """An instance, and whose credentials reach it; the operator's own where ``principal`` is None."""
+
+    instance_id: str
+    region_id: str
+    principal: Principal | None = None
+
+    @property
+    def ref(self) -> InstanceRef:
+        """The instance alone."""
+        return InstanceRef(self.instance_id, self.region_id)
+
+
+class Address(NamedTuple):
+    """What an allocation asks for; the cloud picks what is None."""
+
+    prefix: str | None = None
+    port: int | None = None
+
+
+ANYWHERE = Address()
+
+
+class Detail(StrEnum):
+    """What is asked only when a decision depends on it, by the name of the call that tells."""
+
+    TLS = "DescribeInstanceSSL"
+    WINDOW = "DescribeInstanceAttribute"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The daily maintenance window, in UTC. It crosses midnight where ``end`` is before ``start``."""
+
+    start: time
+    end: time
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +132,10 @@ class Observation:
     sent_at: datetime
     instance: Instance | None
     endpoints: tuple[Endpoint, ...] = ()
+    asked: frozenset[Detail] = frozenset()
+    """Which details were asked for; the next two are None also where the answer did not tell."""
+    tls: bool | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +202,29 @@ class ClusterUnavailableError(Exception):
     """The Kubernetes API did not answer or refused. Nothing is known to be written; back off and start again."""
 
 
+class ForbiddenError(Exception):
+    """The operator's ServiceAccount may not do this; the message says which permission is missing."""
+
+
+class NotOursError(Exception):
+    """The object to be written is somebody else's and was left alone; the message names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """What counts of a namespace."""
+
+    labels: Mapping[str, str]
+    is_terminating: bool = False
+
+
+class IssuedToken(NamedTuple):
+    """A token of a ServiceAccount; ``expires_at`` is None where the API server did not say."""
+
+    token: str
+    expires_at: datetime | None
+
+
 class PreparedCall(Protocol):
     """A mutating call for which everything that can wait has been waited for."""
 
@@ -156,7 +240,7 @@ class PreparedCall(Protocol):
 class Cloud(Protocol):
     """Alibaba Cloud R-kvstore, as far as a pass needs it."""
 
-    async def observe(self, ref: InstanceRef) -> Observation:
+    async def observe(self, target: Target) -> Observation:
         """Look at the instance: DescribeInstances and DescribeDBInstanceNetInfo.
 
         Raises:
@@ -164,11 +248,21 @@ class Cloud(Protocol):
 
         """
 
+    async def look_closer(self, target: Target, observation: Observation, details: frozenset[Detail]) -> Observation:
+        """Add details to a look. One that the cloud will not tell stays None.
+
+        Raises:
+            CloudError: of the classes Transient and Busy only: asking again may help.
+
+        """
+
     def classify(self, code: str | None, http_status: int | None) -> tuple[ErrorClass, Reason]:
         """Say what a stored error code means; None is a failure without any answer."""
 
-    async def prepare(self, action: Action, ref: InstanceRef) -> PreparedCall:
+    async def prepare(self, action: Action, target: Target, address: Address = ANYWHERE) -> PreparedCall:
         """Wait for the limiter, the credentials and a connection, so that sending needs none of them.
+
+        ``address`` is what an allocation asks for.
 
         Raises:
             CloudError: with ``sent`` False; nothing was sent.

@@ -26,11 +26,10 @@ from tair_operator.ports import (
     ClusterUnavailableError,
     ConflictError,
     Event,
-    InstanceRef,
     Key,
     PreparedCall,
 )
-from tair_operator.situation import UNSETTLED, Context, Grant, Policy, seniority, unsettled
+from tair_operator.situation import UNSETTLED, Context, Grant, Policy, ref_of, seniority, target_of, unsettled
 from tair_operator.stance import Plan, Stance
 from tair_operator.status import Look, is_transition, is_worth_writing, next_status
 
@@ -107,14 +106,14 @@ class Reconciler:
             owner=None if owner is None else str(owner),
             owned_for=self._memory.owned_for(resource, now),
             budget_wait=self._budget.wait(self.clock.now()),
-            stranger=self._memory.call_of_another(_ref(resource), resource.metadata.uid, now),
+            stranger=self._memory.call_of_another(ref_of(resource), resource.metadata.uid, now),
         )
 
     async def _look(self, resource: TairInstance, context: Context) -> Look:
         if not needs_look(resource, context):
             return Look()
         try:
-            return Look(await self.cloud.observe(_ref(resource)))
+            return Look(await self.cloud.observe(target_of(resource)))
         except CloudError as error:
             return Look(error=error)
 
@@ -128,7 +127,7 @@ class Reconciler:
         if plan.action is not action:
             return await self._report(resource, plan, look)
         try:
-            call = await self.cloud.prepare(action, _ref(resource))
+            call = await self.cloud.prepare(action, target_of(resource))
         except CloudError as error:
             plan = self._decide(resource, look, replace(context, obstacle=error))
             return await self._report(resource, plan, replace(look, error=error))
@@ -161,7 +160,7 @@ class Reconciler:
             logger.log(level, "%s: %s", plan.reason, plan.message, extra=facts(resource))
         # Only now: the next pass starts from what is stored.
         if plan.outcome is not None and plan.outcome not in UNSETTLED:
-            self._memory.call_over(_ref(resource), resource.metadata.uid)
+            self._memory.call_over(ref_of(resource), resource.metadata.uid)
         if is_worth_telling:
             kind: Literal["Normal", "Warning"] = "Warning" if plan.stance is Stance.STALLED else "Normal"
             await self.cluster.post_event(resource, Event(kind, plan.reason, plan.message))
@@ -194,7 +193,7 @@ class Reconciler:
             late = "storing the intent took too long, and the manifest may have changed since"
             answered = not_sent(operation, self.clock.now(), late)
         else:
-            self._memory.call_made(_ref(resource), resource.metadata.uid, operation, self.clock.monotonic())
+            self._memory.call_made(ref_of(resource), resource.metadata.uid, operation, self.clock.monotonic())
             audit.record(resource, operation)
             # No await may come between the intent and this call.
             answered = await self._send(call, operation)
@@ -211,7 +210,7 @@ class Reconciler:
     async def _settle(self, resource: TairInstance, operation: Operation) -> None:
         self._budget.count(operation)
         if operation.finished_at is not None:
-            self._memory.call_over(_ref(resource), resource.metadata.uid)
+            self._memory.call_over(ref_of(resource), resource.metadata.uid)
         # Before it is stored, which may take long or never happen: Kubernetes may be down.
         audit.record(resource, operation)
         if not await self.cluster.write_answer(resource, operation):
@@ -234,10 +233,6 @@ class _Fence:
 def _next_look(operation: Operation) -> timedelta:
     """Look at once after a failure, to report it; give an accepted change a second to show."""
     return timedelta(seconds=1) if operation.outcome is Outcome.ACCEPTED else AT_ONCE
-
-
-def _ref(resource: TairInstance) -> InstanceRef:
-    return InstanceRef(resource.spec.instance_id, resource.spec.region_id)
 
 
 def _event_of(operation: Operation) -> Event:

@@ -20,7 +20,17 @@ from tair_operator.models import (
     Reason,
     TairInstance,
 )
-from tair_operator.ports import CloudError, Endpoint, ErrorClass, Instance, Observation
+from tair_operator.ports import (
+    CloudError,
+    Endpoint,
+    ErrorClass,
+    Instance,
+    InstanceRef,
+    Observation,
+    Principal,
+    PrincipalKind,
+    Target,
+)
 
 NORMAL = "Normal"
 DEAD = frozenset({"Released", "Inactive", "Error", "Unavailable"})
@@ -244,6 +254,21 @@ class Situation:
     def next_try(self) -> timedelta:
         """Time to the next look at a trouble: nothing is terminal for ever, also where drift is not looked for."""
         return self.next_resync() or RETRY_WITHOUT_RESYNC
+
+
+def ref_of(resource: TairInstance) -> InstanceRef:
+    """Return the instance that a resource names."""
+    return InstanceRef(resource.spec.instance_id, resource.spec.region_id)
+
+
+def target_of(resource: TairInstance) -> Target:
+    """Return the instance that a resource names, and whose credentials reach it."""
+    own, principal = resource.spec.credentials, None
+    if own is not None and own.secret_name is not None:
+        principal = Principal(resource.metadata.namespace, PrincipalKind.SECRET, own.secret_name)
+    elif own is not None and own.service_account_name is not None:
+        principal = Principal(resource.metadata.namespace, PrincipalKind.SERVICE_ACCOUNT, own.service_account_name)
+    return Target(*ref_of(resource), principal)
 
 
 def unsettled(resource: TairInstance) -> Operation | None:

@@ -15,12 +15,12 @@ from tair_operator.aliyun.credentials import EnvironmentCredentials
 from tair_operator.aliyun.limiter import Limiter
 from tair_operator.aliyun.wire import open_session
 from tair_operator.models import Action, Reason
-from tair_operator.ports import CloudError, Effect, Endpoint, ErrorClass, Instance, InstanceRef, Observation
+from tair_operator.ports import CloudError, Effect, Endpoint, ErrorClass, Instance, Observation, Target
 from tests.integration.simulator_process import EXAMPLE_SEED, SimulatorProcess, running_simulator
 
-ORDERS = InstanceRef("r-bp1zxszhcgatnx0001", "cn-hangzhou")
-SESSIONS = InstanceRef("r-bp1zxszhcgatnx0002", "cn-hangzhou")
-BUSY = InstanceRef("r-bp1zxszhcgatnx0003", "cn-hangzhou")
+ORDERS = Target("r-bp1zxszhcgatnx0001", "cn-hangzhou")
+SESSIONS = Target("r-bp1zxszhcgatnx0002", "cn-hangzhou")
+BUSY = Target("r-bp1zxszhcgatnx0003", "cn-hangzhou")
 BEIJING = "r-2zexszhcgatnx0005"
 TOKEN = "testSecurityToken+/=="
 KEYS = f"""\
@@ -88,7 +88,7 @@ async def client_of(
     async with open_session(None) as session:
         yield AliyunClient(
             session=session,
-            credentials=EnvironmentCredentials(dict(zip(names, key, strict=True))),
+            credentials=lambda _: EnvironmentCredentials(dict(zip(names, key, strict=True))),
             limiter=Limiter(clock=time.monotonic, rate=1000, burst=1000),
             clock=clock or Clock(),
             new_nonce=new_nonce,
@@ -96,12 +96,12 @@ async def client_of(
         )
 
 
-async def call(client: AliyunClient, action: Action, ref: InstanceRef) -> str:
+async def call(client: AliyunClient, action: Action, ref: Target) -> str:
     """Make a mutating call and return its request id."""
     return (await (await client.prepare(action, ref)).send()).request_id
 
 
-async def refused(client: AliyunClient, action: Action, ref: InstanceRef) -> CloudError:
+async def refused(client: AliyunClient, action: Action, ref: Target) -> CloudError:
     """Return the error that a mutating call ends with."""
     prepared = await client.prepare(action, ref)
     with pytest.raises(CloudError) as caught:
@@ -109,14 +109,14 @@ async def refused(client: AliyunClient, action: Action, ref: InstanceRef) -> Clo
     return caught.value
 
 
-async def unseen(client: AliyunClient, ref: InstanceRef) -> CloudError:
+async def unseen(client: AliyunClient, ref: Target) -> CloudError:
     """Return the error that a look ends with."""
     with pytest.raises(CloudError) as caught:
         await client.observe(ref)
     return caught.value
 
 
-async def observed(client: AliyunClient, ref: InstanceRef, fits: Callable[[Observation], bool]) -> Observation:
+async def observed(client: AliyunClient, ref: Target, fits: Callable[[Observation], bool]) -> Observation:
     """Look until the observation fits, for ten seconds at most."""
     async with asyncio.timeout(10):
         while True:
@@ -218,7 +218,7 @@ async def test_an_instance_that_the_region_does_not_list_is_not_there(
     simulator: SimulatorProcess, instance_id: str
 ) -> None:
     async with client_of(simulator) as client:
-        seen = await client.observe(InstanceRef(instance_id, "cn-hangzhou"))
+        seen = await client.observe(Target(instance_id, "cn-hangzhou"))
 
     assert seen.instance is None
 
@@ -228,7 +228,7 @@ async def test_another_error_of_the_net_info_is_an_error_even_if_the_instance_is
 ) -> None:
     await break_it(simulator, action="DescribeDBInstanceNetInfo", kind="error")
     async with client_of(simulator) as client:
-        error = await unseen(client, InstanceRef("r-bp1nosuchinstance01", "cn-hangzhou"))
+        error = await unseen(client, Target("r-bp1nosuchinstance01", "cn-hangzhou"))
 
     assert (error.action, error.code) == ("DescribeDBInstanceNetInfo", "InternalError")
 

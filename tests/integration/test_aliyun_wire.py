@@ -28,10 +28,10 @@ from tair_operator.aliyun.credentials import Credentials, CredentialsProvider, E
 from tair_operator.aliyun.limiter import Limiter
 from tair_operator.aliyun.wire import Limits, WireError, open_session, post
 from tair_operator.models import Action, Reason
-from tair_operator.ports import Answer, CloudError, Effect, ErrorClass, InstanceRef
+from tair_operator.ports import Answer, CloudError, Effect, ErrorClass, Target
 from tests.recorder import RecordedRequest, read_request
 
-REF = InstanceRef("r-bp1zxszhcgatnx0001", "cn-hangzhou")
+REF = Target("r-bp1zxszhcgatnx0001", "cn-hangzhou")
 KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "testAccessKeyId", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "testAccessKeySecret"}
 REQUEST_ID = "5D622714-AEDD-4609-9167-F5DDD3D1AAAA"
 ACCEPTED = f'{{"RequestId":"{REQUEST_ID}"}}'.encode()
@@ -144,7 +144,7 @@ def new_client(
     numbers = count()
     return AliyunClient(
         session=session,
-        credentials=source or EnvironmentCredentials(KEY),
+        credentials=lambda _: source or EnvironmentCredentials(KEY),
         limiter=Limiter(clock=time.monotonic, rate=1000, burst=1000),
         clock=Clock(),
         new_nonce=lambda: f"nonce-{next(numbers)}",

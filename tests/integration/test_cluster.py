@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tair_operator import cluster as adapter
-from tair_operator.cluster import ApiServer, ClusterConfigError, KubernetesCluster, find_api_server, open_cluster
+from tair_operator.cluster import (
+    ApiServer,
+    ClusterConfigError,
+    KubernetesCluster,
+    find_api_server,
+    open_cluster,
+    resources,
+    server,
+)
 from tair_operator.models import Outcome
 from tair_operator.ports import ClusterUnavailableError, ConflictError
 from tair_operator.stopwatch import timing
@@ -121,7 +128,7 @@ async def test_a_status_that_the_schema_refuses_is_no_conflict() -> None:
 
 
 async def test_an_answer_is_written_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "ANSWER_PAUSES", (0.0,))
+    monkeypatch.setattr(resources, "ANSWER_PAUSES", (0.0,))
     answered = operation(outcome=Outcome.ACCEPTED, request_id="R-1")
     async with serving(UNAVAILABLE, (200, "not json"), (200, STORED)) as (cluster, script):
         assert await cluster.write_answer(resource(), answered)
@@ -150,7 +157,7 @@ async def test_a_mounted_token_is_read_again_after_a_minute(tmp_path: Path, monk
         await cluster.get(KEY)
         token.write_text("second\n")
         await cluster.get(KEY)
-        monkeypatch.setattr(adapter, "TOKEN_SECONDS", 0.0)
+        monkeypatch.setattr(server, "TOKEN_SECONDS", 0.0)
         await cluster.get(KEY)
 
     assert [request.headers["Authorization"] for request in script.requests] == [
@@ -163,7 +170,7 @@ async def test_a_mounted_token_is_read_again_after_a_minute(tmp_path: Path, monk
 async def test_a_token_that_cannot_be_read_is_no_reason_to_lose_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapter, "ANSWER_PAUSES", (0.01,))
+    monkeypatch.setattr(resources, "ANSWER_PAUSES", (0.01,))
     token = tmp_path / "token"
     async with serving((200, STORED), token_file=token) as (cluster, _):
         writing = asyncio.create_task(cluster.write_answer(resource(), operation(outcome=Outcome.UNKNOWN)))

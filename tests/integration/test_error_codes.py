@@ -19,7 +19,7 @@ from tair_operator.aliyun.credentials import EnvironmentCredentials
 from tair_operator.aliyun.limiter import Limiter
 from tair_operator.aliyun.wire import open_session
 from tair_operator.models import Action, Reason
-from tair_operator.ports import CloudError, Effect, ErrorClass, InstanceRef
+from tair_operator.ports import CloudError, Effect, ErrorClass, Target
 from tair_simulator import errors as simulated
 from tair_simulator.cloud import Cloud
 from tair_simulator.fault_kinds import parse_fault
@@ -29,7 +29,7 @@ from tests.integration.simulator_client import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ORDERS = InstanceRef("r-bp1zxszhcgatnx0001", "cn-hangzhou")
+ORDERS = Target("r-bp1zxszhcgatnx0001", "cn-hangzhou")
 SEED = f"""
 accessKeys:
   demo: {{secret: demoSecret}}
@@ -187,7 +187,7 @@ async def line() -> AsyncIterator[Line]:
     async with serving(cloud) as url, open_session(None) as session, aiohttp.ClientSession() as control:
         client = AliyunClient(
             session=session,
-            credentials=EnvironmentCredentials(
+            credentials=lambda _: EnvironmentCredentials(
                 {"ALIBABA_CLOUD_ACCESS_KEY_ID": "demo", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "demoSecret"}
             ),
             limiter=Limiter(clock=time.monotonic, rate=1000, burst=1000),

@@ -14,7 +14,18 @@ import pytest
 from tair_operator.aliyun import errors
 from tair_operator.aliyun.errors import TABLE, UNLISTED, UNLISTED_REFUSAL, UNLISTED_THROTTLING, Row
 from tair_operator.models import Action, Outcome, Reason, TairInstance
-from tair_operator.ports import Answer, CloudError, Effect, Endpoint, ErrorClass, InstanceRef, Observation
+from tair_operator.ports import (
+    ANYWHERE,
+    Address,
+    Answer,
+    CloudError,
+    Effect,
+    Endpoint,
+    ErrorClass,
+    InstanceRef,
+    Observation,
+    Target,
+)
 from tests.builders import HOST, ID, KEY, PORT, ready_status, resource
 from tests.fakes import FakeCall, FakeCloud, FakeInstance, Scripted, World, absent, present, world
 
@@ -149,10 +160,10 @@ class CloudByTheTable(FakeCloud):
         row = errors.classify(code, http_status)
         return row.error_class, row.reason
 
-    async def observe(self, ref: InstanceRef) -> Observation:
+    async def observe(self, target: Target) -> Observation:
         if self.blinding is not None:
             raise replace(self.blinding)
-        seen = await super().observe(ref)
+        seen = await super().observe(target)
         if seen.instance is not None and seen.instance.status == "Normal":
             self.normal_at.append(self.clock.ticks)
         return seen
@@ -161,10 +172,10 @@ class CloudByTheTable(FakeCloud):
         self.called_at.append(self.clock.ticks)
         return super().receive(action, ref)
 
-    async def prepare(self, action: Action, ref: InstanceRef) -> FakeCall:
+    async def prepare(self, action: Action, target: Target, address: Address = ANYWHERE) -> FakeCall:
         if self.hindering is not None:
             raise replace(self.hindering)
-        return await super().prepare(action, ref)
+        return await super().prepare(action, target, address)
 
 
 def a_world(found: FakeInstance, made: TairInstance) -> tuple[World, CloudByTheTable]:

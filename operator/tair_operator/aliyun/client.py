@@ -11,6 +11,7 @@ look of the same pass left one; where it did not, one more look opens it. So
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,20 +23,26 @@ from tair_operator.aliyun import errors
 from tair_operator.aliyun.credentials import CredentialsProvider
 from tair_operator.aliyun.exchange import Call, Exchange, Reply, throttled, unreadable
 from tair_operator.aliyun.limiter import Account, Limiter
-from tair_operator.aliyun.replies import Fields, UnreadableError, endpoints_in, instance_in
+from tair_operator.aliyun.replies import Fields, UnreadableError, endpoints_in, instance_in, tls_in, window_in
 from tair_operator.aliyun.wire import Limits
 from tair_operator.models import Action, Reason
 from tair_operator.ports import (
+    ANYWHERE,
+    Address,
     Answer,
     Clock,
     CloudError,
+    Detail,
     Effect,
     Endpoint,
     ErrorClass,
     Instance,
-    InstanceRef,
     Observation,
+    Principal,
+    Target,
 )
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -49,7 +56,7 @@ PATIENCE = timedelta(seconds=5)
 
 
 class AliyunClient:
-    """Calls the API with one account's credentials.
+    """Calls the API. ``credentials`` returns the source for a principal, for None the operator's own.
 
     ``session`` comes from ``wire.open_session``. ``new_nonce`` returns a word that is never the same twice.
     ``endpoint`` is an origin, http(s)://host[:port], that serves all regions; ``vpc`` picks the endpoints inside a VPC.
@@ -59,7 +66,7 @@ class AliyunClient:
         self,
         *,
         session: aiohttp.ClientSession,
-        credentials: CredentialsProvider,
+        credentials: Callable[[Principal | None], CredentialsProvider],
         limiter: Limiter,
         clock: Clock,
         new_nonce: Callable[[], str],
@@ -74,7 +81,7 @@ class AliyunClient:
         self._read_limits = Limits(connect=read_deadline, total=read_deadline, body=READ_BYTES)
         self._call_limits = Limits(connect=CONNECT_DEADLINE, total=call_deadline, body=CALL_BYTES)
 
-    async def observe(self, ref: InstanceRef) -> Observation:
+    async def observe(self, target: Target) -> Observation:
         """Look at the instance: DescribeInstances and DescribeDBInstanceNetInfo, at the same time.
 
         An instance that the region does not list has no net info either, and the
@@ -85,8 +92,8 @@ class AliyunClient:
 
         """
         async with asyncio.TaskGroup() as group:
-            listing = group.create_task(_settled(self._describe_instance(ref)))
-            showing = group.create_task(_settled(self._describe_endpoints(ref)))
+            listing = group.create_task(_settled(self._describe_instance(target)))
+            showing = group.create_task(_settled(self._describe_endpoints(target)))
         listed, shown = listing.result(), showing.result()
         if isinstance(listed, CloudError):
             raise listed
@@ -98,69 +105,99 @@ class AliyunClient:
             return Observation(sent_at=listed_at, instance=None)
         raise shown
 
+    async def look_closer(self, target: Target, observation: Observation, details: frozenset[Detail]) -> Observation:
+        """Add details to a look. One that the cloud will not tell stays None.
+
+        Raises:
+            CloudError: of the classes Transient and Busy only: asking again may help.
+
+        """
+        if Detail.TLS in details:
+            observation = replace(observation, tls=await self._detail(Detail.TLS, target, tls_in))
+        if Detail.WINDOW in details:
+            observation = replace(observation, window=await self._detail(Detail.WINDOW, target, window_in))
+        return replace(observation, asked=observation.asked | details)
+
     def classify(self, code: str | None, http_status: int | None) -> tuple[ErrorClass, Reason]:
         """Say what a stored error code means; None is a failure without any answer."""
         row = errors.classify(code, http_status)
         return row.error_class, row.reason
 
-    async def prepare(self, action: Action, ref: InstanceRef) -> "SignedCall":
-        """Wait for the limiter, the credentials and a connection.
+    async def prepare(self, action: Action, target: Target, address: Address = ANYWHERE) -> "SignedCall":
+        """Wait for the limiter, the credentials and a connection. ``address`` is what an allocation asks for.
 
         Raises:
             CloudError: with ``sent`` False; nothing was sent.
 
         """
         try:
-            call = await self._admit(action, {"InstanceId": ref.instance_id}, ref, urgent=True)
-            if not self._exchange.is_warm(ref.region_id):
-                await self._describe_endpoints(ref)
+            call = await self._admit(action, _parameters(action, target, address), target, urgent=True)
+            if not self._exchange.is_warm(target.region_id):
+                await self._describe_endpoints(target)
         except CloudError as error:
             raise replace(error, sent=False, effect=Effect.NONE) from error
-        return SignedCall(self._send, call, self._call_limits)
+        return SignedCall(self._send, call, self._call_limits, target.principal)
 
-    async def _describe_instance(self, ref: InstanceRef) -> tuple[datetime, Instance | None]:
-        parameters = {"RegionId": ref.region_id, "InstanceIds": ref.instance_id, "PageNumber": "1", "PageSize": "30"}
-        return await self._read(
-            "DescribeInstances", parameters, ref, lambda fields: instance_in(fields, ref.instance_id)
-        )
+    async def _describe_instance(self, target: Target) -> tuple[datetime, Instance | None]:
+        ids = target.instance_id
+        parameters = {"RegionId": target.region_id, "InstanceIds": ids, "PageNumber": "1", "PageSize": "30"}
+        return await self._read("DescribeInstances", parameters, target, lambda fields: instance_in(fields, ids))
 
-    async def _describe_endpoints(self, ref: InstanceRef) -> tuple[datetime, tuple[Endpoint, ...]]:
-        return await self._read("DescribeDBInstanceNetInfo", {"InstanceId": ref.instance_id}, ref, endpoints_in)
+    async def _describe_endpoints(self, target: Target) -> tuple[datetime, tuple[Endpoint, ...]]:
+        parameters = {"InstanceId": target.instance_id}
+        return await self._read("DescribeDBInstanceNetInfo", parameters, target, endpoints_in)
+
+    async def _detail(self, detail: Detail, target: Target, understand: Callable[[Fields], T]) -> T | None:
+        try:
+            _, answer = await self._read(detail, {"InstanceId": target.instance_id}, target, understand)
+        except CloudError as error:
+            if error.error_class in {ErrorClass.TRANSIENT, ErrorClass.BUSY}:
+                raise
+            logger.warning("%s does not tell: %s", detail, error, extra={"instance_id": target.instance_id})
+            return None
+        return answer
 
     async def _read(
-        self, action: str, parameters: dict[str, str], ref: InstanceRef, understand: Callable[[Fields], T]
+        self, action: str, parameters: dict[str, str], target: Target, understand: Callable[[Fields], T]
     ) -> tuple[datetime, T]:
-        call = await self._admit(action, parameters, ref)
-        reply = await self._send(call, self._read_limits)
+        call = await self._admit(action, parameters, target)
+        reply = await self._send(call, self._read_limits, target.principal)
         try:
             return reply.sent_at, understand(reply.fields)
         except UnreadableError as error:
             raise unreadable(call, error, reply) from None
 
-    async def _admit(self, action: str, parameters: dict[str, str], ref: InstanceRef, *, urgent: bool = False) -> Call:
-        call = Call(action, parameters, ref.region_id, await self._credentials.get())
+    async def _admit(self, action: str, parameters: dict[str, str], target: Target, *, urgent: bool = False) -> Call:
+        call = Call(action, parameters, target.region_id, await self._credentials(target.principal).get())
         left = self._limiter.pause_left(_account(call))
         if left > PATIENCE:
             raise throttled(call, left)
         await self._limiter.acquire(_account(call), urgent=urgent)
         return call
 
-    async def _send(self, call: Call, limits: Limits) -> Reply:
+    async def _send(self, call: Call, limits: Limits, principal: Principal | None) -> Reply:
         try:
             return await self._exchange.send(call, limits)
         except CloudError as error:
             if error.retry_after is not None:
                 self._limiter.pause(_account(call), error.retry_after)
             if error.reason is Reason.CREDENTIALS_INVALID:
-                self._credentials.invalidate()
+                self._credentials(principal).invalidate()
             raise
 
 
 class SignedCall:
     """Implements ``ports.PreparedCall``: one call that may leave at once, once."""
 
-    def __init__(self, send: Callable[[Call, Limits], Awaitable[Reply]], call: Call, limits: Limits) -> None:
+    def __init__(
+        self,
+        send: Callable[[Call, Limits, Principal | None], Awaitable[Reply]],
+        call: Call,
+        limits: Limits,
+        principal: Principal | None,
+    ) -> None:
         self._send = send
+        self._principal = principal
         self._call = call
         self._limits = limits
         self._is_used = False
@@ -177,9 +214,19 @@ class SignedCall:
             message = f"{self._call.action} was sent before"
             raise RuntimeError(message)
         self._is_used = True
-        reply = await self._send(self._call, self._limits)
+        reply = await self._send(self._call, self._limits, self._principal)
         # An acknowledgement without a RequestId did not come this far.
         return Answer(request_id=reply.request_id or "", http_status=reply.http_status)
+
+
+def _parameters(action: Action, target: Target, address: Address = ANYWHERE) -> dict[str, str]:
+    parameters = {"InstanceId": target.instance_id}
+    if action is Action.ALLOCATE and address.prefix is not None:
+        # In spite of its name not a host but the first label of one.
+        parameters["ConnectionString"] = address.prefix
+    if action is Action.ALLOCATE and address.port is not None:
+        parameters["Port"] = str(address.port)
+    return parameters
 
 
 def _account(call: Call) -> Account:

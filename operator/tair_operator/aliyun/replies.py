@@ -7,15 +7,19 @@ reply unreadable: skipping it would look like a released connection.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from datetime import time
 from typing import NamedTuple
 
 from tair_operator.aliyun.redaction import one_line
-from tair_operator.ports import Endpoint, Instance
+from tair_operator.ports import Endpoint, Instance, Window
 
 _TEXT_MAX = 256
 _PORT_MAX = 65535
 _FINE = {"", "200", "success", "ok"}
+_SWITCH = {"enable": True, "1": True, "true": True, "disable": False, "0": False, "false": False}
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::[0-5]\d)?Z?")
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -135,6 +139,32 @@ def endpoints_in(reply: Fields) -> tuple[Endpoint, ...]:
 
     """
     return tuple(_endpoint(item) for item in reply.fields("NetInfoItems").items("InstanceNetInfo"))
+
+
+def tls_in(reply: Fields) -> bool | None:
+    """Return from a reply of DescribeInstanceSSL whether TLS is on; None when the reply does not tell.
+
+    Source: API page DescribeInstanceSSL, Alibaba Cloud help centre, and the model of the official SDK.
+    """
+    return _SWITCH.get((reply.text("SSLEnabled") or "").lower())
+
+
+def window_in(reply: Fields) -> Window | None:
+    """Return the maintenance window from a reply of DescribeInstanceAttribute; None when the reply does not tell.
+
+    Source: API page DescribeInstanceAttribute, Alibaba Cloud help centre: MaintainStartTime and MaintainEndTime are
+    times of the day in UTC, such as 18:00Z.
+    """
+    for item in reply.fields("Instances").items("DBInstanceAttribute"):
+        start, end = _time_of_day(item.text("MaintainStartTime")), _time_of_day(item.text("MaintainEndTime"))
+        if start is not None and end is not None and start != end:
+            return Window(start, end)
+    return None
+
+
+def _time_of_day(text: str | None) -> time | None:
+    match = _TIME_OF_DAY.fullmatch(text or "")
+    return time(int(match[1]), int(match[2])) if match else None
 
 
 def _instance(item: Fields, instance_id: str) -> Instance:

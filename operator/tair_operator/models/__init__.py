@@ -19,7 +19,10 @@ from tair_operator.models.status import (
     TairInstanceStatus,
 )
 from tair_operator.models.terms import (
+    ANNOTATION_APPROVE,
     ANNOTATION_RECONCILE,
+    ANNOTATION_ROLE,
+    FINALIZER,
     GROUP,
     KIND,
     PLURAL,
@@ -32,7 +35,10 @@ from tair_operator.models.terms import (
 )
 
 __all__ = [
+    "ANNOTATION_APPROVE",
     "ANNOTATION_RECONCILE",
+    "ANNOTATION_ROLE",
+    "FINALIZER",
     "GROUP",
     "KIND",
     "PLURAL",

@@ -21,6 +21,7 @@ class Metadata(Model):
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: list[str] = Field(default_factory=list)
     managed_fields: list[dict[str, Any]] = Field(default_factory=list)
 
 

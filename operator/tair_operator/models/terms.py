@@ -8,6 +8,10 @@ KIND = "TairInstance"
 PLURAL = "tairinstances"
 
 ANNOTATION_RECONCILE = f"{GROUP}/reconcile-requested-at"
+ANNOTATION_APPROVE = f"{GROUP}/approve-release"
+ANNOTATION_ROLE = f"{GROUP}/role-arn"
+"""On a ServiceAccount: the RAM role that its tokens are exchanged for."""
+FINALIZER = f"{GROUP}/release"
 
 
 class Action(StrEnum):

@@ -1,0 +1,190 @@
+"""TairInstances and their Events: the only writer of status.
+
+Both status writes are JSON patches whose first operations test what they rely
+on, so a stale view is refused by the API server.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from tair_operator.cluster.server import COMPONENT, CONFLICT, NOT_FOUND, UNPROCESSABLE, Api, expect
+from tair_operator.models import FINALIZER, GROUP, KIND, PLURAL, VERSION, Operation, TairInstance, TairInstanceStatus
+from tair_operator.ports import ClusterUnavailableError, ConflictError, Event, Key
+from tair_operator.stopwatch import waiting
+
+logger = logging.getLogger(__name__)
+
+LIST_LIMIT = 500
+EVENT_MESSAGE_MAX = 1024
+ANSWER_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+_RESOURCES = f"/apis/{GROUP}/{VERSION}"
+
+
+@dataclass
+class Resources:
+    """Reads TairInstances and writes what the operator reports about them."""
+
+    api: Api
+
+    async def get(self, key: Key) -> TairInstance | None:
+        """Read the newest version of a resource; None when it is gone."""
+        status, body = await self.api.request("GET", _path(key))
+        if status == NOT_FOUND:
+            return None
+        return _parse(expect(status, body))
+
+    async def claims(self, instance_id: str) -> list[TairInstance]:
+        """List, live, every resource whose spec names this instance."""
+        items = await self._list({"fieldSelector": f"spec.instanceId={instance_id}"})
+        try:
+            return [_parse(item) for item in items]
+        except ValidationError as error:
+            message = f"one of the resources that name {instance_id} cannot be read: {error.error_count()} mistakes"
+            raise ClusterUnavailableError(message) from error
+
+    async def list_all(self) -> list[TairInstance]:
+        """List every resource, in chunks. One that cannot be parsed is reported and left out."""
+        found = []
+        for item in await self._list({}):
+            try:
+                found.append(_parse(item))
+            except ValidationError:
+                logger.exception("A stored resource cannot be read", extra={"resource": _name(item)})
+        return found
+
+    async def is_served(self) -> bool:
+        """Whether the API server serves our resource, that is, whether the CRD is installed."""
+        status, body = await self.api.request("GET", _RESOURCES)
+        return status == 200 and any(resource.get("name") == PLURAL for resource in body.get("resources", []))  # noqa: PLR2004
+
+    async def write_status(self, resource: TairInstance, status: TairInstanceStatus) -> TairInstance:
+        """Replace the status, provided that the stored resource is still this very version."""
+        patch: list[dict[str, Any]] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": resource.metadata.resource_version},
+            {"op": "test", "path": "/metadata/uid", "value": resource.metadata.uid},
+            {"op": "add", "path": "/status", "value": _dump(status)},
+        ]
+        code, body = await self.api.request("PATCH", f"{_path(_key(resource))}/status", patch)
+        if code in {CONFLICT, NOT_FOUND} or (code == UNPROCESSABLE and not _names_a_field(body)):
+            message = f"{_key(resource)} changed while it was looked at"
+            raise ConflictError(message)
+        return _parse(expect(code, body))
+
+    async def write_answer(self, resource: TairInstance, operation: Operation) -> bool:
+        """Store what became of a call; repeat until it is written or the resource has moved on."""
+        patch: list[dict[str, Any]] = [
+            {"op": "test", "path": "/metadata/uid", "value": resource.metadata.uid},
+            {"op": "test", "path": "/status/operation/id", "value": operation.id},
+            {"op": "add", "path": "/status/operation", "value": _dump(operation)},
+        ]
+        if operation.request_id is not None:
+            patch.append({"op": "add", "path": "/status/requestId", "value": operation.request_id})
+        path, attempt = f"{_path(_key(resource))}/status", 0
+        while True:
+            try:
+                code, body = await self.api.request("PATCH", path, patch)
+                if code == NOT_FOUND or (code == UNPROCESSABLE and not _names_a_field(body)):
+                    return False
+                expect(code, body)
+            except ClusterUnavailableError as error:
+                pause = ANSWER_PAUSES[min(attempt, len(ANSWER_PAUSES) - 1)]
+                attempt += 1
+                logger.warning("The answer is not recorded yet, trying again in %.1f s: %s", pause, error)
+                with waiting():
+                    await asyncio.sleep(pause)
+            else:
+                return True
+
+    async def write_finalizer(self, resource: TairInstance, *, is_wanted: bool) -> TairInstance | None:
+        """Add or remove our finalizer, provided that the stored resource is still this very version."""
+        finalizers = [name for name in resource.metadata.finalizers if name != FINALIZER]
+        if is_wanted:
+            finalizers.append(FINALIZER)
+        patch: list[dict[str, Any]] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": resource.metadata.resource_version},
+            {"op": "test", "path": "/metadata/uid", "value": resource.metadata.uid},
+            {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
+        ]
+        code, body = await self.api.request("PATCH", _path(_key(resource)), patch)
+        if code == NOT_FOUND:
+            return None
+        if code in {CONFLICT, UNPROCESSABLE}:
+            message = f"{_key(resource)} changed while it was looked at"
+            raise ConflictError(message)
+        return _parse(expect(code, body))
+
+    async def post_event(self, resource: TairInstance, event: Event) -> None:
+        """Post a core/v1 Event on the resource; an API server that does not take it is no reason to stop."""
+        metadata = resource.metadata
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{metadata.name}.", "namespace": metadata.namespace},
+            "involvedObject": {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": KIND,
+                "name": metadata.name,
+                "namespace": metadata.namespace,
+                "uid": metadata.uid,
+                "resourceVersion": metadata.resource_version,
+            },
+            "type": event.kind,
+            "reason": event.reason,
+            "message": event.message[:EVENT_MESSAGE_MAX],
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            path = f"/api/v1/namespaces/{quote(metadata.namespace)}/events"
+            expect(*await self.api.request("POST", path, body))
+        # RuntimeError: the session was closed, since the operator is ending.
+        except (ClusterUnavailableError, RuntimeError) as error:
+            logger.debug("An Event was not posted: %s", error)
+
+    async def _list(self, query: dict[str, str]) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        query = query | {"limit": str(LIST_LIMIT)}
+        while True:
+            status, body = await self.api.request("GET", f"{_RESOURCES}/{PLURAL}", query=query)
+            items += expect(status, body)["items"]
+            if not (token := body.get("metadata", {}).get("continue")):
+                return items
+            query["continue"] = token
+
+
+def _names_a_field(body: dict[str, Any]) -> bool:
+    """Tell a status that the schema refuses from a failed ``test``: only the former names the field."""
+    return bool((body.get("details") or {}).get("causes"))
+
+
+def _parse(item: dict[str, Any]) -> TairInstance:
+    return TairInstance.model_validate(item)
+
+
+def _dump(value: TairInstanceStatus | Operation) -> dict[str, Any]:
+    fields = value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {name: field for name, field in fields.items() if field != []}
+
+
+def _key(resource: TairInstance) -> Key:
+    return Key(resource.metadata.namespace, resource.metadata.name)
+
+
+def _path(key: Key) -> str:
+    return f"{_RESOURCES}/namespaces/{quote(key.namespace)}/{PLURAL}/{quote(key.name)}"
+
+
+def _name(item: dict[str, Any]) -> str:
+    metadata = item.get("metadata", {})
+    return f"{metadata.get('namespace')}/{metadata.get('name')}"
