@@ -21,9 +21,9 @@ from tair_simulator.server import create_app
 
 EPILOG = """\
 Point a client at the printed address and sign with an access key of the seed. It speaks plain HTTP, or HTTPS with a
-certificate and its key. The control API under /_simulator/ (instances, accessKeys, throttling, ledger, faults, holds,
-reset, healthz) is not protected in any way: anybody who reaches the port may change everything. Run it in trusted test
-environments only.
+certificate and its key. The control API under /_simulator/ (instances, accessKeys, roles, oidcProviders, ecs,
+throttling, ledger, faults, holds, reset, healthz) is not protected in any way: anybody who reaches the port may change
+everything. Run it in trusted test environments only.
 """
 GRACE_SECONDS = 1.0
 HIGHEST_PORT = 65_535
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seed",
         type=Path,
         metavar="FILE",
-        help="YAML file with access keys and instances to start with (default: none, so every call is refused)",
+        help="YAML file with access keys, roles and instances to start with (default: none, so every call is refused)",
     )
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM certificate for HTTPS (default: plain HTTP)")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM key that belongs to the certificate")

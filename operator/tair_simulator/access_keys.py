@@ -1,17 +1,18 @@
 """Access keys: their secrets, the temporary tokens from STS, and what RAM permits them.
 
 A permanent key has no token at all. A temporary one has one or several: while an STS token is being replaced, the old
-one stays valid until it expires, so both are good for a while. Secrets and tokens go in and never come out again.
+one stays valid until it expires, so both are good for a while. One that was issued for a role has no policies of its
+own: those of the role count, as they are at each call. Secrets and tokens go in and never come out again.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, SecretStr
+from pydantic import AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
 
-from tair_simulator.mistakes import InputError, Strict, parse
+from tair_simulator.mistakes import Strict
 from tair_simulator.ram import ACCOUNT_ID, Statement
+from tair_simulator.roles import RoleArn
 
 SECRET_FIELDS = {"secret", "security_token", "tokens", "expiration"}
 
@@ -36,24 +37,23 @@ class AccessKey(Strict):
     tokens: list[Token] = Field(default_factory=list)
     account_id: Annotated[str, Field(pattern=r"^[0-9]{1,20}$")] = ACCOUNT_ID
     policies: list[Statement] | None = None
+    role: RoleArn | None = None
     denied_code: Literal["Forbidden.RAM", "NoPermission"] = "Forbidden.RAM"
     principal_type: Literal["SubUser", "AssumedRoleUser", "FederatedSSO"] | None = None
     display_name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+
+    @field_validator("role")
+    @classmethod
+    def _role_brings_its_policies(cls, role: str | None, others: ValidationInfo) -> str | None:
+        if role is not None and others.data.get("policies") is not None:
+            raise ValueError("brings its own policies; leave out either of them")
+        return role
 
     def all_tokens(self) -> list[Token]:
         """Return every token that this key was ever given, expired ones included."""
         if self.security_token is None:
             return list(self.tokens)
         return [Token(token=self.security_token, expiration=self.expiration), *self.tokens]
-
-
-def patched(key: AccessKey | None, written: object) -> AccessKey:
-    """Return a new key, or ``key`` with the written fields changed; raise ``InputError`` with every mistake."""
-    if key is None:
-        return parse(AccessKey, written)
-    if not isinstance(written, Mapping):
-        raise InputError(["(top level): must be a JSON object"])
-    return parse(AccessKey, {**key.model_dump(by_alias=True, exclude_none=True), **written})
 
 
 def show(access_key_id: str, key: AccessKey, now: datetime) -> dict[str, object]:

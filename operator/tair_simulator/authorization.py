@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tair_simulator.access_keys import AccessKey
 from tair_simulator.cloud import Cloud
-from tair_simulator.ram import Principal, access_denied, find_denial, resource_name
+from tair_simulator.ram import Principal, Statement, access_denied, find_denial, resource_name
 
 # A guess: the region of a call to a host that stands for none, about an instance that does not exist.
 CENTRAL_REGION = "cn-hangzhou"
@@ -17,12 +17,21 @@ def permit(cloud: Cloud, access_key_id: str, action: str, parameters: Mapping[st
     """Let a call of this key pass; raise a ``Throttling`` code, or that of a RAM denial."""
     key = cloud.keys[access_key_id]
     cloud.throttle.take(access_key_id, key.account_id, action, cloud.clock())
-    if key.policies is None:
+    policies = policies_of(cloud, key)
+    if policies is None:
         return
     for resource in _resources(cloud, key, parameters, region_id):
-        denial = find_denial(key.policies, f"kvstore:{action}", resource)
+        denial = find_denial(policies, f"kvstore:{action}", resource)
         if denial:
             raise access_denied(key.denied_code, f"kvstore:{action}", denial, principal_of(key))
+
+
+def policies_of(cloud: Cloud, key: AccessKey) -> list[Statement] | None:
+    """Return what counts for a key: its own policies, or those that its role has now; ``None`` permits everything."""
+    if key.role is None:
+        return key.policies
+    role = cloud.directory.roles.get(key.role)
+    return [] if role is None else role.policies
 
 
 def principal_of(key: AccessKey) -> Principal:

@@ -1,4 +1,4 @@
-"""The simulated cloud as a whole: its instances, keys, limits, ledger and faults, and the clock that they share.
+"""The simulated cloud as a whole: its instances, keys, roles, limits, ledger and faults, and the clock they share.
 
 This is the only place that holds state. ``operations`` and ``control`` work on it, ``server`` connects it to the
 network.
@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 
-from tair_simulator import access_keys, drift
+from tair_simulator import drift
 from tair_simulator.access_keys import AccessKey
+from tair_simulator.directory import Directory, unknown_role
 from tair_simulator.faults import FaultQueue
 from tair_simulator.gateway import Gate
 from tair_simulator.holds import Holds
 from tair_simulator.instances import Endpoint, Instance, default_prefix
 from tair_simulator.ledger import Ledger
-from tair_simulator.mistakes import InputError
+from tair_simulator.metadata_tokens import MetadataTokens
+from tair_simulator.mistakes import InputError, patched
 from tair_simulator.seed import Seed
 from tair_simulator.throttling import Throttle, Throttling
 from tair_simulator.transitions import Kind, Record, accept, fail, look
@@ -43,7 +45,7 @@ class Cloud:
         self.reset()
 
     def reset(self) -> None:
-        """Go back to the seed, as if just started; ledger, faults and used nonces are forgotten.
+        """Go back to the seed, as if just started; ledger, faults, sessions and used nonces are forgotten.
 
         A call that waits just now belongs to another ``era``: it ends without effect.
         """
@@ -52,6 +54,8 @@ class Cloud:
         self.faults.clear()
         self.holds.clear()
         self.keys = dict(self._seed.access_keys)
+        self.directory = Directory(self._seed.roles, self._seed.oidc_providers, self._seed.ecs)
+        self.metadata_tokens = MetadataTokens()
         self.gate = Gate(self.keys)
         self.throttle = Throttle(self._seed.throttling)
         self._addresses = Addresses(self._seed.instances.values())
@@ -96,7 +100,10 @@ class Cloud:
 
     def put_key(self, access_key_id: str, written: object) -> AccessKey:
         """Create an access key, or change the written fields of one; raise ``InputError`` and change nothing."""
-        key = access_keys.patched(self.keys.get(access_key_id), written)
+        key = patched(AccessKey, self.keys.get(access_key_id), written)
+        mistake = unknown_role(key.role, self.directory.roles)
+        if mistake:
+            raise InputError([f"role: {mistake}"])
         self.keys[access_key_id] = key
         return key
 

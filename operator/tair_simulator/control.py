@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from tair_simulator.control_access import add_access_routes
 from tair_simulator.control_faults import add_fault_routes
 from tair_simulator.control_input import CLOUD, PREFIX, json_body, not_found
+from tair_simulator.control_roles import add_role_routes
 from tair_simulator.drift import describe
 from tair_simulator.instances import InstanceId
 from tair_simulator.mistakes import InputError
@@ -31,6 +32,7 @@ def add_control_routes(app: web.Application) -> None:
     app.router.add_get(f"{PREFIX}/ledger", get_ledger)
     app.router.add_post(f"{PREFIX}/reset", reset)
     add_access_routes(app)
+    add_role_routes(app)
     add_fault_routes(app)
 
 

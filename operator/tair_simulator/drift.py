@@ -11,7 +11,7 @@ from tair_simulator.instances import Instance
 from tair_simulator.mistakes import InputError, parse
 from tair_simulator.transitions import Record, look, settle, with_endpoint
 
-NESTED = ("endpoint", "refusals", "timing")
+NESTED = ("endpoint", "maintenanceWindow", "refusals", "timing")
 
 
 def create(instance_id: str, written: object, now: datetime) -> Record:
@@ -60,7 +60,7 @@ def _frozen(record: Record, now: datetime) -> Record:
 
 def _own_fields(record: Record, now: datetime) -> dict[str, object]:
     """Return the description without what is over: a status whose time has passed."""
-    fields = record.instance.model_dump(mode="json", by_alias=True, exclude_none=True)
+    fields = record.instance.model_dump(mode="json", by_alias=True)
     own = look(Record(record.instance_id, record.instance, record.since), now)
     if own.status != record.instance.status:
         fields["status"] = own.status

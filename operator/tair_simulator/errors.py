@@ -1,6 +1,6 @@
-"""Refusals of the cloud: one exception, and one table of the codes that it carries.
+"""Refusals of the cloud: one exception, and the tables of the codes that it carries.
 
-The table is the single place that knows the HTTP status and the text of a code. Everything that says no raises
+The tables are the single place that knows the HTTP status and the text of a code. Everything that says no raises
 ``CloudError``; ``replies`` turns it into bytes.
 """
 
@@ -80,6 +80,25 @@ DOCUMENTED: dict[str, tuple[int, str]] = {
     "Unkown.Exception": (400, "An unknown exception occurred."),
 }
 
+# Of STS. Sources: error codes of STS 2015-04-01, API page AssumeRole, and the guide "How to handle the common errors
+# when you access OSS by using STS" in the Alibaba Cloud help centre.
+OF_STS: dict[str, tuple[int, str]] = {
+    "AuthenticationFail.NoPermission": (401, "There is no permission"),
+    "AuthenticationFail.OIDCToken.AudienceNotMatch": (401, "Invalid audience."),
+    "AuthenticationFail.OIDCToken.Expired": (401, "This JsonWebToken is expired."),
+    "AuthenticationFail.OIDCToken.Invalid": (401, "The Jwt content is invalid that cannot be recognized."),
+    "AuthenticationFail.OIDCToken.InvalidSignature": (401, "OIDC token validate failed: invalid signature."),
+    "InvalidParameter.DurationSeconds": (400, "The Min/Max value of DurationSeconds is 15min/1hr."),
+    "InvalidParameter.PolicyGrammar": (400, "The parameter Policy has not passed grammar check."),
+    "InvalidParameter.RoleSessionName": (400, "The parameter RoleSessionName is wrongly formed."),
+    # Guesses: documented names without a text or a status.
+    "AuthenticationFail.OIDCToken.IssuerNotMatch": (401, "The issuer of the OIDC token does not match the provider."),
+    "AuthenticationFail.OIDCToken.PublicKeyFingerprintMismatch": (401, "The public key of the token is not known."),
+    "EntityNotExist.Role": (404, "The specified Role not exists."),
+    "InvalidParameter.RoleArn": (400, "The parameter RoleArn is wrongly formed."),
+}
+KNOWN = {**DOCUMENTED, **OF_STS}
+
 
 class CloudError(Exception):
     """The cloud says no: a ``Code``, the HTTP status and the ``Message`` that go with it, and sometimes more."""
@@ -102,10 +121,22 @@ class CloudError(Exception):
 
 
 def refusal(
-    code: str, *, retry_after_ms: int | None = None, access_denied_detail: Mapping[str, str] | None = None
+    code: str,
+    message: str | None = None,
+    *,
+    retry_after_ms: int | None = None,
+    access_denied_detail: Mapping[str, str] | None = None,
 ) -> CloudError:
-    """Return the refusal with this documented code, its usual text and its usual HTTP status."""
-    http_status, message = DOCUMENTED[code]
+    """Return the refusal with this known code, its usual HTTP status, and its usual text or another one."""
+    http_status, usual = KNOWN[code]
     return CloudError(
-        code, message, http_status, retry_after_ms=retry_after_ms, access_denied_detail=access_denied_detail
+        code, message or usual, http_status, retry_after_ms=retry_after_ms, access_denied_detail=access_denied_detail
+    )
+
+
+def missing(name: str) -> CloudError:
+    """Return the refusal of a request without this parameter or header."""
+    return refusal(
+        "MissingParameter",
+        f'The input parameter "{name}" that is mandatory for processing this request is not supplied.',
     )

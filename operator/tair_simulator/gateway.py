@@ -1,20 +1,22 @@
 """The gate in front of the API: who is calling, and is this request fresh.
 
-``Gate.admit`` runs the checks in the order of the list below and raises the first refusal. The order of the real
-gateway is not documented, so it is a guess: cheap checks on the form first, then the key, then the signature, and
+A request is signed in its headers (ACS3-HMAC-SHA256) or, in the older way, in its parameters (HMAC-SHA1); the checks
+are the same. ``Gate.admit`` runs them in the order of the list below and raises the first refusal. The order of the
+real gateway is not documented, so it is a guess: cheap checks on the form first, then the key, then the signature, and
 only a genuine request uses up its nonce.
 """
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from tair_simulator import rpc_signature
 from tair_simulator.access_keys import AccessKey, Token, is_expired
-from tair_simulator.errors import CloudError, refusal
+from tair_simulator.errors import CloudError, missing, refusal
 from tair_simulator.signature import (
     REQUIRED_HEADERS,
-    Authorization,
     SignedRequest,
     check_signature,
     check_signed_headers,
@@ -49,6 +51,17 @@ class Nonces:
             del used[next(iter(used))]
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a request says about itself; ``check`` compares its signature with that of a secret."""
+
+    access_key_id: str
+    token: str | None
+    date: str
+    nonce: str
+    check: Callable[[str], None]
+
+
 class Gate:
     """Decides whether a request is genuine; remembers nothing but nonces."""
 
@@ -59,25 +72,23 @@ class Gate:
     def known(self, request: SignedRequest) -> str | None:
         """Return the id of the access key that the request names, if there is such a key; proves nothing about it."""
         try:
-            claimed = parse_authorization(request.headers.get("authorization", "")).access_key_id
+            claimed = read_claim(request).access_key_id
         except CloudError:
             return None
         return claimed if claimed in self._keys else None
 
     def admit(self, request: SignedRequest, now: datetime) -> str:
         """Return the access key id of a genuine request; raise the refusal of the first check that fails."""
-        check_present(request)
-        authorization = parse_authorization(request.headers["authorization"])
-        check_signed_headers(request, authorization)
-        check_date(request.headers["x-acs-date"], now)
-        key = self._key(authorization)
-        self._check_token(key, request.headers.get("x-acs-security-token"), now)
-        check_signature(request, authorization, key.secret.get_secret_value())
-        self._nonces.use(authorization.access_key_id, request.headers["x-acs-signature-nonce"], now)
-        return authorization.access_key_id
+        claim = read_claim(request)
+        check_date(claim.date, now)
+        key = self._key(claim.access_key_id)
+        self._check_token(key, claim.token, now)
+        claim.check(key.secret.get_secret_value())
+        self._nonces.use(claim.access_key_id, claim.nonce, now)
+        return claim.access_key_id
 
-    def _key(self, authorization: Authorization) -> AccessKey:
-        key = self._keys.get(authorization.access_key_id)
+    def _key(self, access_key_id: str) -> AccessKey:
+        key = self._keys.get(access_key_id)
         if key is None:
             raise refusal("InvalidAccessKeyId.NotFound")
         if key.status == "Inactive":
@@ -98,15 +109,28 @@ class Gate:
             raise refusal("InvalidSecurityToken.Expired")
 
 
+def read_claim(request: SignedRequest) -> Claim:
+    """Return what a request claims; raise the refusal of one that is not well formed."""
+    parameters = request.parameters()
+    if "authorization" not in request.headers and rpc_signature.is_signed(parameters):
+        return _claim_in_parameters(request.method, parameters)
+    check_present(request)
+    authorization = parse_authorization(request.headers["authorization"])
+    check_signed_headers(request, authorization)
+    return Claim(
+        access_key_id=authorization.access_key_id,
+        token=request.headers.get("x-acs-security-token"),
+        date=request.headers["x-acs-date"],
+        nonce=request.headers["x-acs-signature-nonce"],
+        check=lambda secret: check_signature(request, authorization, secret),
+    )
+
+
 def check_present(request: SignedRequest) -> None:
     """Refuse a request without one of the headers that a signature needs."""
     for name in ("authorization", *REQUIRED_HEADERS):
         if not request.headers.get(name):
-            raise CloudError(
-                "MissingParameter",
-                f'The input parameter "{name}" that is mandatory for processing this request is not supplied.',
-                http_status=400,
-            )
+            raise missing(name)
 
 
 def check_date(value: str, now: datetime) -> None:
@@ -119,6 +143,17 @@ def check_date(value: str, now: datetime) -> None:
         raise refusal("InvalidTimeStamp.Format") from None
     if abs(now - date) > FRESHNESS:
         raise refusal("InvalidTimeStamp.Expired")
+
+
+def _claim_in_parameters(method: str, parameters: Mapping[str, str]) -> Claim:
+    rpc_signature.check_form(parameters)
+    return Claim(
+        access_key_id=parameters["AccessKeyId"],
+        token=parameters.get("SecurityToken"),
+        date=parameters["Timestamp"],
+        nonce=parameters["SignatureNonce"],
+        check=lambda secret: rpc_signature.check_signature(method, parameters, secret),
+    )
 
 
 def _found(key: AccessKey, token: str) -> Token | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from tair_simulator.errors import DOCUMENTED
+from tair_simulator.errors import KNOWN
 from tair_simulator.jitter import Flavours
 from tair_simulator.mistakes import Strict
 
@@ -25,11 +25,12 @@ InstanceId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 # 8 to 40 characters: API page AllocateDirectConnection. An endpoint that the cloud named itself has hyphens.
 Prefix = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,79}$")]
 Address = Annotated[IPv4Address, Field(strict=False)]
+TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]Z$")]
 Port = Annotated[int, Field(ge=1024, le=65_535)]
 
 
 def _known(code: str) -> str:
-    if code not in DOCUMENTED:
+    if code not in KNOWN:
         raise ValueError("must be a code that the simulator knows; docs/reference/simulator.md lists them")
     return code
 
@@ -84,16 +85,27 @@ class Timing(Strict):
 class Refusals(Strict):
     """Which code answers an Allocate, where the API page lists several or none.
 
-    The last three have no documented code at all, so each default is a guess.
+    The first two are choices among documented codes. For each of the others the page names the condition but not the
+    code, so each default is a guess.
     """
 
     allocate_existing: Literal["NetTypeExists", "DirectConnectionAlreadyExists"] = "NetTypeExists"
     allocate_while_allocating: Literal[
         "InstanceStatus.NotSupport", "TaskHasExist", "NetTypeExists", "DirectConnectionAlreadyExists"
     ] = "InstanceStatus.NotSupport"
+    not_cluster: KnownCode = "InvalidConnType"
+    cloud_native: KnownCode = "InvalidConnType"
+    classic_network: KnownCode = "InvalidVPCParamGroup"
     ssl_enabled: KnownCode = "InvalidConnType"
     no_preview_access: KnownCode = "Forbidden"
     no_free_ips: KnownCode = "InvalidVPCParamGroup"
+
+
+class MaintenanceWindow(Strict):
+    """When the cloud may maintain an instance, each day in UTC; one that ends before it starts crosses midnight."""
+
+    start: TimeOfDay = "18:00Z"
+    end: TimeOfDay = "22:00Z"
 
 
 class Endpoint(Strict):
@@ -137,6 +149,7 @@ class Instance(Strict):
     port: Port = 6379
     charge_type: Literal["PrePaid", "PostPaid"] = "PostPaid"
     create_time: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")] = "2024-01-02T03:04:05Z"
+    maintenance_window: MaintenanceWindow | None = MaintenanceWindow()
     tags: dict[str, str] = Field(default_factory=dict)
     timing: Timing = Timing()
     refusals: Refusals = Refusals()

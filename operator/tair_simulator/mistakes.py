@@ -5,7 +5,7 @@ turns what pydantic found into one line per mistake: the path, what is wrong, wh
 never repeated, because it may be a secret.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import TypeVar, cast, get_args, get_origin
 
@@ -42,6 +42,15 @@ def parse(model: type[Model], written: object, *, where: str = "") -> Model:
         return model.model_validate(written)
     except ValidationError as error:
         raise InputError(lines_of(model, error, where=where)) from None
+
+
+def patched(model: type[Model], current: Model | None, written: object) -> Model:
+    """Return a new ``model``, or ``current`` with the written fields replaced; raise ``InputError`` as ``parse``."""
+    if current is None:
+        return parse(model, written)
+    if not isinstance(written, Mapping):
+        raise InputError(["(top level): must be a JSON object"])
+    return parse(model, {**current.model_dump(by_alias=True, exclude_none=True), **written})
 
 
 def lines_of(model: type[BaseModel], error: ValidationError, *, where: str = "") -> list[str]:

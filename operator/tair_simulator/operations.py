@@ -1,4 +1,4 @@
-"""The four operations of the API over the simulated cloud: who may, what happens, and what the reply says.
+"""The operations of R-kvstore over the simulated cloud: what they accept, what happens, and what the reply says.
 
 Parameters, reply fields and refusals are those of the API pages of the same names (R-kvstore 2015-01-01, Alibaba
 Cloud help centre). Where a page leaves something open, the choice is marked as a guess.
@@ -12,7 +12,7 @@ from tair_simulator.cloud import Cloud
 from tair_simulator.errors import refusal
 from tair_simulator.instances import CLUSTER, MACHINE, VPC, Endpoint
 from tair_simulator.jitter import jittered
-from tair_simulator.shapes import instance_item, net_info
+from tair_simulator.shapes import instance_attribute, instance_item, instance_ssl, net_info
 from tair_simulator.transitions import Kind, Record, View, look
 
 VERSION = "2015-01-01"
@@ -20,9 +20,9 @@ MAX_INSTANCE_IDS = 30
 DEFAULT_PAGE_SIZE = 30
 MAX_PAGE_SIZE = 50
 MAX_TAGS = 5
-# User guide "Enable the direct connection mode": Redis 5.0, in older copies community edition 4.0 or 5.0. That it goes
-# by this field, and that a cluster of a later version is refused, are guesses.
-ENGINE_VERSIONS = ("4.0", "5.0")
+# User guide "Enable the direct connection mode": Redis 5.0, in older copies community edition 4.0 or 5.0 and Tair 5.0.
+# That it goes by these fields, and that a cluster of a later version is refused, are guesses.
+ENGINE_VERSIONS = {"Redis": ("4.0", "5.0"), "Tair": ("5.0",)}
 FILTERS = (
     "ArchitectureType",
     "ChargeType",
@@ -55,8 +55,10 @@ def release_direct_connection(cloud: Cloud, parameters: Parameters, region_id: s
     view = look(record, cloud.clock())
     if view.busy:
         raise refusal("InstanceStatus.NotSupport")
-    # A guess: the endpoint of a cloud-native instance in direct mode is not one that can be released.
-    if view.endpoint is None or record.instance.computing_type != MACHINE:
+    # The page wants a classic cluster but names no code for another one. A guess: what looks like a direct endpoint of
+    # that (a cloud-native instance in direct mode has one) is not one that can be released.
+    is_classic_cluster = (record.instance.computing_type, record.instance.architecture_type) == (MACHINE, CLUSTER)
+    if view.endpoint is None or not is_classic_cluster:
         raise refusal("NetTypeNotExists")
     cloud.start_release(record)
     return Outcome({}, effective=True)
@@ -80,6 +82,20 @@ def describe_db_instance_net_info(cloud: Cloud, parameters: Parameters, region_i
     # A guess: the page lists no code for an unknown instance; Terraform's provider expects this one.
     record = _instance(cloud, parameters, region_id, "InvalidInstanceId.NotFound")
     return Outcome(jittered(net_info(record, look(record, cloud.clock())), record.instance.jitter))
+
+
+def describe_instance_attribute(cloud: Cloud, parameters: Parameters, region_id: str | None) -> Outcome:
+    """Return the details of one instance, such as its maintenance window."""
+    # Not on the page: Terraform's provider expects this code, and not the one of the mutating operations.
+    record = _instance(cloud, parameters, region_id, "InvalidInstanceId.NotFound")
+    item = instance_attribute(record, look(record, cloud.clock()))
+    return Outcome(jittered({"Instances": {"DBInstanceAttribute": [item]}}, record.instance.jitter))
+
+
+def describe_instance_ssl(cloud: Cloud, parameters: Parameters, region_id: str | None) -> Outcome:
+    """Return whether TLS is on; the code for an unknown instance is that of the page."""
+    record = _instance(cloud, parameters, region_id, "InvalidInstanceId.NotFound")
+    return Outcome(jittered(instance_ssl(record), record.instance.jitter))
 
 
 def describe_instances(cloud: Cloud, parameters: Parameters, region_id: str | None) -> Outcome:
@@ -106,6 +122,8 @@ def describe_instances(cloud: Cloud, parameters: Parameters, region_id: str | No
 OPERATIONS: dict[str, Operation] = {
     "AllocateDirectConnection": allocate_direct_connection,
     "DescribeDBInstanceNetInfo": describe_db_instance_net_info,
+    "DescribeInstanceAttribute": describe_instance_attribute,
+    "DescribeInstanceSSL": describe_instance_ssl,
     "DescribeInstances": describe_instances,
     "ReleaseDirectConnection": release_direct_connection,
 }
@@ -150,24 +168,26 @@ def _check_idle(record: Record, view: View) -> None:
 
 
 def _check_eligible(record: Record, view: View) -> None:
-    # The page names the conditions but not which code belongs to which, so all but "exists" and the two about the
-    # engine are guesses, and so is the order.
+    # The page names the conditions but not which code belongs to which. Only "exists" and the two about the engine say
+    # so themselves; the other codes and the order are guesses, and a seed may choose others.
     instance = record.instance
     refusals = instance.refusals
-    if instance.computing_type != MACHINE or instance.architecture_type != CLUSTER:
-        raise refusal("InvalidConnType")
+    if instance.architecture_type != CLUSTER:
+        raise refusal(refusals.not_cluster)
+    if instance.computing_type != MACHINE:
+        raise refusal(refusals.cloud_native)
     if view.endpoint is not None:
         raise refusal(refusals.allocate_existing)
     if not instance.preview_access:
         raise refusal(refusals.no_preview_access)
-    if instance.engine_version not in ENGINE_VERSIONS:
+    if instance.engine_version not in ENGINE_VERSIONS[instance.instance_type]:
         raise refusal("UnsupportedEngineVersion")
     if instance.minor_version_outdated:
         raise refusal("IncorrectMinorVersion")
     if instance.ssl_enabled:
         raise refusal(refusals.ssl_enabled)
     if instance.network_type != VPC:
-        raise refusal("InvalidVPCParamGroup")
+        raise refusal(refusals.classic_network)
     if view.free_ips < instance.direct_ips:
         raise refusal(refusals.no_free_ips)
 

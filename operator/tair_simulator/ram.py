@@ -39,8 +39,8 @@ class Statement(Strict):
 
     def covers(self, action: str, resource: str) -> bool:
         """Return whether the statement is about this call; that actions compare without case is a guess."""
-        return any(_matches(pattern.lower(), action.lower()) for pattern in self.actions) and any(
-            _matches(pattern, resource) for pattern in self.resources
+        return any(matches(pattern.lower(), action.lower()) for pattern in self.actions) and any(
+            matches(pattern, resource) for pattern in self.resources
         )
 
 
@@ -77,8 +77,10 @@ def resource_name(region_id: str, account_id: str, instance_id: str) -> str:
     return f"acs:kvstore:{region_id}:{account_id}:instance/{instance_id}"
 
 
-def access_denied(code: str, action: str, denial: Denial, principal: Principal) -> CloudError:
-    """Return the refusal with its ``AccessDeniedDetail``."""
+def access_denied(
+    code: str, action: str, denial: Denial, principal: Principal, message: str | None = None
+) -> CloudError:
+    """Return the refusal with its ``AccessDeniedDetail``, and with its usual text unless another one is given."""
     # A guess: the real message is encrypted, and ram:DecodeDiagnosticMessage reads it. This one only looks like it.
     diagnosis = b64encode(f"simulated:{action}:{principal.account_id}".encode()).decode()
     detail = {
@@ -90,9 +92,10 @@ def access_denied(code: str, action: str, denial: Denial, principal: Principal) 
         "PolicyType": denial.policy_type,
         "EncodedDiagnosticMessage": diagnosis,
     }
-    return refusal(code, access_denied_detail=detail)
+    return refusal(code, message, access_denied_detail=detail)
 
 
-def _matches(pattern: str, text: str) -> bool:
+def matches(pattern: str, text: str) -> bool:
+    """Return whether a text is as a pattern with ``*`` and ``?`` wants it."""
     expression = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern)
     return re.fullmatch(expression, text, re.DOTALL) is not None

@@ -43,9 +43,14 @@ def success(request_id: str, fields: dict[str, object]) -> Reply:
     return Reply(200, _json({"RequestId": request_id, **fields}))
 
 
-def failure(request_id: str, host: str, error: CloudError) -> Reply:
+def plain(http_status: int, text: str, code: str | None = None) -> Reply:
+    """Return a reply that is nothing but text, as the metadata server sends it."""
+    return Reply(http_status, text.encode(), content_type="text/plain", code=code, anonymous=True)
+
+
+def failure(request_id: str, host: str, error: CloudError, product: str = "R-kvstore") -> Reply:
     """Return the reply to a refused call; ``x-acs-retry-after`` is in milliseconds."""
-    query = urlencode({"q": error.code, "product": "R-kvstore", "requestId": request_id})
+    query = urlencode({"q": error.code, "product": product, "requestId": request_id})
     body: dict[str, object] = {
         "RequestId": request_id,
         "HostId": host,
@@ -60,7 +65,9 @@ def failure(request_id: str, host: str, error: CloudError) -> Reply:
 
 
 def rewritten(reply: Reply, change: Callable[[dict[str, object]], dict[str, object]]) -> Reply:
-    """Return a reply whose fields are others."""
+    """Return a reply whose fields are others; one without fields stays as it is."""
+    if reply.content_type != JSON:
+        return reply
     return replace(reply, body=_json(change(json.loads(reply.body))))
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tair_simulator.errors import DOCUMENTED, CloudError
+from tair_simulator.errors import KNOWN, CloudError
 from tair_simulator.faults import Fault, Setting
 from tair_simulator.instances import Seconds
 from tair_simulator.jitter import Flavours, jittered
@@ -70,7 +70,7 @@ class ErrorFault(RefusingFault):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_what_the_code_brings(cls, written: dict[str, object]) -> dict[str, object]:
-        status, message = DOCUMENTED.get(str(written.get("code")), (None, None))
+        status, message = KNOWN.get(str(written.get("code")), (None, None))
         known = {} if status is None else {"httpStatus": status, "message": message}
         return {**known, **written}
 

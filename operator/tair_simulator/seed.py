@@ -11,8 +11,11 @@ import yaml
 from pydantic import Field
 
 from tair_simulator.access_keys import AccessKey
+from tair_simulator.directory import Ecs, unknown_providers, unknown_role
 from tair_simulator.instances import Instance, InstanceId, default_prefix
 from tair_simulator.mistakes import InputError, Strict, parse
+from tair_simulator.oidc_providers import OidcProvider
+from tair_simulator.roles import ProviderArn, Role, RoleArn
 from tair_simulator.throttling import Throttling
 
 
@@ -22,6 +25,9 @@ class Seed(Strict):
     access_keys: dict[str, AccessKey] = Field(default_factory=dict)
     instances: dict[InstanceId, Instance] = Field(default_factory=dict)
     throttling: Throttling = Throttling()
+    roles: dict[RoleArn, Role] = Field(default_factory=dict)
+    oidc_providers: dict[ProviderArn, OidcProvider] = Field(default_factory=dict)
+    ecs: Ecs = Ecs()
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,9 +60,9 @@ def parse_seed(text: str) -> Seed:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise InputError([f"{_place(error)}: not valid YAML"]) from None
     seed = parse(Seed, {} if written is None else written)
-    clashes = list(_clashes(seed))
-    if clashes:
-        raise InputError(clashes)
+    mistakes = [*_clashes(seed), *_dead_ends(seed)]
+    if mistakes:
+        raise InputError(mistakes)
     return seed
 
 
@@ -71,6 +77,17 @@ def _clashes(seed: Seed) -> Iterator[str]:
         # As its own prefix, an instance may have its id: the console guide says that it is the default.
         if owner != instance_id:
             yield f"instances.{instance_id}.endpoint.prefix: is taken by instances.{owner}"
+
+
+def _dead_ends(seed: Seed) -> Iterator[str]:
+    """Yield one line for each role or provider that is named and does not exist."""
+    named = {f"accessKeys.{access_key_id}": key.role for access_key_id, key in seed.access_keys.items()}
+    for where, role in {**named, "ecs": seed.ecs.role}.items():
+        mistake = unknown_role(role, seed.roles)
+        if mistake:
+            yield f"{where}.role: {mistake}"
+    for arn, described in seed.roles.items():
+        yield from (f"roles.{arn}.{mistake}" for mistake in unknown_providers(described, seed.oidc_providers))
 
 
 def _repeated(keys: Iterable[yaml.Node]) -> Iterator[yaml.Node]:

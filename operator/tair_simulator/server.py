@@ -1,85 +1,34 @@
 """The web server: one call of the API from its bytes to its reply.
 
-``serve_call`` is the whole story in order: read, note in the ledger, let the gate, flow control and RAM decide, meet a
-fault, let the operation act, answer. Everything it uses is pure or in memory; only this module, ``delivery`` and
-``control`` know aiohttp.
+``serve_call`` is the whole story in order: read, note in the ledger, let the service that is meant decide, meet a
+fault, let the service act, answer. Everything it uses is pure or in memory; only this module, ``calls``, ``delivery``
+and ``control`` know aiohttp.
 """
 
 import asyncio
-import re
-from dataclasses import dataclass
-from urllib.parse import parse_qsl
-from uuid import uuid4
 
 from aiohttp import web
 
-from tair_simulator.authorization import permit
+from tair_simulator.calls import Call, read_call
 from tair_simulator.cloud import Cloud
 from tair_simulator.control import add_control_routes
 from tair_simulator.control_input import CLOUD, refuse_bad_input
 from tair_simulator.delivery import deliver, hang_up
-from tair_simulator.errors import CloudError, refusal
+from tair_simulator.errors import CloudError
 from tair_simulator.faults import Fault, Setting
 from tair_simulator.holds import Held, Point
 from tair_simulator.ledger import Entry
-from tair_simulator.operations import Outcome, find_operation
-from tair_simulator.replies import AT_ONCE, Reply, failure, success
-from tair_simulator.signature import SignedRequest
-
-FORM = "application/x-www-form-urlencoded"
-# Only regional names tie a call to a region: the central host r-kvstore.aliyuncs.com serves several, and so does any
-# other name, or a simulator on 127.0.0.1 could serve one region only.
-_REGIONAL_HOST = re.compile(r"r-kvstore(?:-vpc)?\.([a-z0-9-]+)\.aliyuncs\.com(?::[0-9]+)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of the API, read but not yet believed."""
-
-    request: SignedRequest
-    parameters: dict[str, str]
-    request_id: str
-
-    @property
-    def action(self) -> str:
-        """The operation that the client names."""
-        return self.request.headers.get("x-acs-action", "")
-
-    @property
-    def version(self) -> str:
-        """The version of the API that the client names."""
-        return self.request.headers.get("x-acs-version", "")
-
-    @property
-    def host(self) -> str:
-        """The host and port that the client meant to reach."""
-        return self.request.headers.get("host", "")
-
-    @property
-    def region_id(self) -> str | None:
-        """The region that the host stands for, if it stands for one."""
-        found = _REGIONAL_HOST.fullmatch(self.host.lower())
-        return found and found.group(1)
-
-    @property
-    def instance_id(self) -> str | None:
-        """The instance, or comma separated instances, that the call is about."""
-        return self.parameters.get("InstanceId") or self.parameters.get("InstanceIds")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The reply that the cloud itself would send, if the call got that far, and whether it changed an instance."""
-
-    reply: Reply | None
-    effective: bool = False
+from tair_simulator.metadata import ROOT
+from tair_simulator.products import Product, Result, product_of
+from tair_simulator.replies import AT_ONCE
 
 
 def create_app(cloud: Cloud) -> web.Application:
-    """Return the application that serves this cloud: the API on ``/``, the control API under ``/_simulator/``."""
+    """Return the application that serves this cloud: APIs, metadata, and the control API under ``/_simulator/``."""
     app = web.Application(middlewares=[refuse_bad_input])
     app[CLOUD] = cloud
     app.router.add_route("*", "/", serve_call)
+    app.router.add_route("*", f"{ROOT}{{path:.*}}", serve_call)
     add_control_routes(app)
     return app
 
@@ -88,15 +37,16 @@ async def serve_call(request: web.Request) -> web.StreamResponse:
     """Answer one call of the API."""
     cloud = request.app[CLOUD]
     call = await read_call(request)
+    product = product_of(call)
     sequence, era = _note(cloud, call), cloud.era
-    refused = _refused(cloud, call)
+    refused = _refused(cloud, product, call)
     fault = None if refused else cloud.faults.take(call.action, call.instance_id)
     if fault and fault.hangs_up:
         hang_up(request)
     await _pause(cloud, call, fault, "before")
     if cloud.era != era:
         return hang_up(request)
-    result = refused or _act(cloud, call, fault)
+    result = refused or _act(cloud, product, call, fault)
     reply = fault.answer(result.reply, Setting(call.request_id, call.host)) if fault else result.reply
     cloud.ledger.complete(
         sequence,
@@ -107,21 +57,6 @@ async def serve_call(request: web.Request) -> web.StreamResponse:
     )
     await _pause(cloud, call, fault, "after")
     return await deliver(request, reply, call.request_id, fault.pace if fault else AT_ONCE)
-
-
-async def read_call(request: web.Request) -> Call:
-    """Read a request whole; parameters come from the query and from a form body, the query first."""
-    body = await request.read()
-    path, _, query = request.raw_path.partition("?")
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    signed = SignedRequest(request.method, path, query, headers, body)
-    form = body.decode(errors="replace") if request.content_type == FORM else ""
-    parameters = {**_parameters(form), **_parameters(query)}
-    return Call(signed, parameters, request_id=str(uuid4()).upper())
-
-
-def _parameters(text: str) -> dict[str, str]:
-    return dict(parse_qsl(text, keep_blank_values=True))
 
 
 def _note(cloud: Cloud, call: Call) -> int:
@@ -142,16 +77,12 @@ def _note(cloud: Cloud, call: Call) -> int:
     return sequence
 
 
-def _refused(cloud: Cloud, call: Call) -> Result | None:
+def _refused(cloud: Cloud, product: Product, call: Call) -> Result | None:
     """Return the refusal of a call that is not genuine, asks for what does not exist, or is not permitted."""
     try:
-        if call.request.method not in {"GET", "POST"}:
-            raise refusal("UnsupportedHTTPMethod")
-        access_key_id = cloud.gate.admit(call.request, cloud.clock())
-        find_operation(call.action, call.version)
-        permit(cloud, access_key_id, call.action, call.parameters, call.region_id)
+        product.check(cloud, call)
     except CloudError as error:
-        return Result(failure(call.request_id, call.host, error))
+        return Result(product.refuse(call, error))
     return None
 
 
@@ -166,18 +97,14 @@ async def _pause(cloud: Cloud, call: Call, fault: Fault | None, point: Point) ->
         )
 
 
-def _act(cloud: Cloud, call: Call, fault: Fault | None) -> Result:
-    """Let the operation do its work, unless a fault keeps it from that."""
+def _act(cloud: Cloud, product: Product, call: Call, fault: Fault | None) -> Result:
+    """Let the service do its work, unless a fault keeps it from that."""
     if fault and not fault.applies:
         return Result(None)
     try:
-        outcome = _perform(cloud, call)
+        result = product.act(cloud, call)
     except CloudError as error:
-        return Result(failure(call.request_id, call.host, error))
-    if fault and fault.fails_later and outcome.effective:
+        return Result(product.refuse(call, error))
+    if fault and fault.fails_later and result.effective:
         cloud.fail_change(call.parameters["InstanceId"])
-    return Result(success(call.request_id, outcome.fields), outcome.effective)
-
-
-def _perform(cloud: Cloud, call: Call) -> Outcome:
-    return find_operation(call.action, call.version)(cloud, call.parameters, call.region_id)
+    return result

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, quote
 from tair_simulator.errors import CloudError, refusal
 
 ALGORITHM = "ACS3-HMAC-SHA256"
+FORM = "application/x-www-form-urlencoded"
 REQUIRED_HEADERS = (
     "host",
     "x-acs-action",
@@ -36,6 +37,12 @@ class SignedRequest:
     query: str
     headers: Mapping[str, str]
     body: bytes
+
+    def parameters(self) -> dict[str, str]:
+        """Return what the query and a form body hold, the query first."""
+        content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        form = self.body.decode(errors="replace") if content_type == FORM else ""
+        return dict(parse_qsl(form, keep_blank_values=True)) | dict(parse_qsl(self.query, keep_blank_values=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,13 +74,14 @@ class SimulatorClient:
         form: bool = False,
         headers: dict[str, str] | None = None,
         signing_key: str = "demoSecret",
+        key: str = "demo",
         **parameters: str,
     ) -> Answer:
         """Call an operation; ``headers`` are signed with the rest and may replace them."""
         text = urlencode(parameters)
         body = text.encode() if form else b""
         request = SignedRequest(method, "/", "" if form else text, self._headers(action, body, headers), body)
-        return await self.send(signed(request, signing_key))
+        return await self.send(signed(request, signing_key, key))
 
     async def send(self, request: SignedRequest) -> Answer:
         """Send a request as it is."""
@@ -89,6 +90,12 @@ class SimulatorClient:
             request.method, url, data=request.body, headers=request.headers, skip_auto_headers=["Content-Type"]
         ) as response:
             return Answer(response.status, dict(response.headers), await response.text())
+
+    async def plain(self, method: str, path: str, headers: dict[str, str] | None = None, body: str = "") -> Answer:
+        """Send a request that nobody signed."""
+        own = {"host": self._url.removeprefix("http://"), **(headers or {})}
+        path, _, query = path.partition("?")
+        return await self.send(SignedRequest(method, path, query, own, body.encode()))
 
     async def control(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON, or the untyped SDK
         """Use the control API; return what it answers, parsed."""

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from tair_simulator.access_keys import AccessKey, patched, show
+from tair_simulator.access_keys import AccessKey, show
 from tair_simulator.cloud import Cloud
-from tair_simulator.mistakes import InputError, parse
+from tair_simulator.mistakes import InputError, parse, patched
 from tair_simulator.seed import parse_seed
 from tests.unit.simulator.moving_clock import Time
 
@@ -36,6 +36,7 @@ def test_shows_everything_but_secrets() -> None:
                 "policyType": "AccountLevelIdentityBasedPolicy",
             }
         ],
+        "role": None,
         "deniedCode": "Forbidden.RAM",
         "principalType": None,
         "displayName": None,
@@ -48,10 +49,10 @@ def test_shows_everything_but_secrets() -> None:
 
 
 def test_a_patch_leaves_alone_what_it_does_not_name() -> None:
-    assert patched(KEY, {}) == KEY
-    assert patched(KEY, {"status": "Inactive"}) == KEY.model_copy(update={"status": "Inactive"})
-    assert patched(KEY, {"policies": None}).policies is None
-    assert patched(KEY, {"tokens": [], "securityToken": None}).all_tokens() == []
+    assert patched(AccessKey, KEY, {}) == KEY
+    assert patched(AccessKey, KEY, {"status": "Inactive"}) == KEY.model_copy(update={"status": "Inactive"})
+    assert patched(AccessKey, KEY, {"policies": None}).policies is None
+    assert patched(AccessKey, KEY, {"tokens": [], "securityToken": None}).all_tokens() == []
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_a_patch_leaves_alone_what_it_does_not_name() -> None:
 )
 def test_a_mistake_is_named(key: AccessKey | None, written: object, line: str) -> None:
     with pytest.raises(InputError) as caught:
-        patched(key, written)
+        patched(AccessKey, key, written)
 
     assert caught.value.lines == [line]
 

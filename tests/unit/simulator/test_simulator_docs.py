@@ -10,12 +10,17 @@ from pydantic import BaseModel
 
 from tair_simulator.access_keys import AccessKey, Token
 from tair_simulator.control import add_control_routes
-from tair_simulator.errors import DOCUMENTED
+from tair_simulator.directory import Ecs
+from tair_simulator.errors import KNOWN
 from tair_simulator.fault_kinds import KINDS
-from tair_simulator.instances import Endpoint, Instance, Refusals, Timing
+from tair_simulator.instances import Endpoint, Instance, MaintenanceWindow, Refusals, Timing
 from tair_simulator.jitter import Flavour
+from tair_simulator.oidc_providers import OidcProvider
+from tair_simulator.operations import OPERATIONS
 from tair_simulator.ram import Statement
-from tair_simulator.seed import Seed
+from tair_simulator.roles import OidcTrust, Role, Trust
+from tair_simulator.seed import Seed, parse_seed
+from tair_simulator.sts import SIGNED, UNSIGNED
 from tair_simulator.throttling import Throttling, UserLimit
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/reference/simulator.md").read_text(encoding="utf-8")
@@ -31,7 +36,24 @@ def aliases(model: type[BaseModel]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "model", [AccessKey, Token, Statement, Throttling, UserLimit, Instance, Endpoint, Timing, Refusals]
+    "model",
+    [
+        AccessKey,
+        Ecs,
+        Endpoint,
+        Instance,
+        MaintenanceWindow,
+        OidcProvider,
+        OidcTrust,
+        Refusals,
+        Role,
+        Statement,
+        Throttling,
+        Timing,
+        Token,
+        Trust,
+        UserLimit,
+    ],
 )
 def test_lists_every_field_of_a_seed(model: type[BaseModel]) -> None:
     assert aliases(model) - LISTED == set()
@@ -39,6 +61,19 @@ def test_lists_every_field_of_a_seed(model: type[BaseModel]) -> None:
 
 def test_shows_every_part_of_a_seed() -> None:
     assert {name for name in aliases(Seed) if f"\n{name}: " not in PAGE} == set()
+
+
+def test_lists_every_operation() -> None:
+    table = PAGE[PAGE.index("## Operations") : PAGE.index("### STS")]
+
+    assert {name for name in (*OPERATIONS, *SIGNED, *UNSIGNED) if name not in table} == set()
+
+
+def test_the_example_of_roles_can_be_read() -> None:
+    block = re.search(r"```yaml\n(roles:\n.+?)```", PAGE, re.DOTALL)
+
+    assert block
+    assert parse_seed(block[1]).ecs.role == "orders"
 
 
 def test_lists_every_kind_of_fault_with_its_fields_and_no_other() -> None:
@@ -68,7 +103,7 @@ def test_lists_every_code_under_its_status_and_no_other() -> None:
         for code in re.findall(r"`([^`]+)`", names)
     }
 
-    assert listed == {code: status for code, (status, _) in DOCUMENTED.items()}
+    assert listed == {code: status for code, (status, _) in KNOWN.items()}
 
 
 def test_lists_every_request_of_the_control_api() -> None:

@@ -13,8 +13,10 @@ from tair_simulator.mistakes import InputError
 from tair_simulator.seed import Seed, parse_seed, read_seed
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples/simulator/seed.yaml"
+SEED_FIELDS = "accessKeys, ecs, instances, oidcProviders, roles, throttling"
 KEY_FIELDS = (
-    "accountId, deniedCode, displayName, expiration, policies, principalType, secret, securityToken, status, tokens"
+    "accountId, deniedCode, displayName, expiration, policies, principalType, role, secret, securityToken, status, "
+    "tokens"
 )
 
 
@@ -93,14 +95,14 @@ def test_every_mistake_has_a_line_with_its_path_and_what_is_allowed() -> None:
         "instances.r-4.engineVersion: must be text; put it in quotes",
         "instances.r-4.tags.n: must be text; put it in quotes",
         "instances.r-4.refusals.allocateExisting: Input should be 'NetTypeExists' or 'DirectConnectionAlreadyExists'",
-        "more: unknown field; allowed here: accessKeys, instances, throttling",
+        f"more: unknown field; allowed here: {SEED_FIELDS}",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("- 1", "(top level): must be a mapping with the fields accessKeys, instances, throttling"),
+        ("- 1", f"(top level): must be a mapping with the fields {SEED_FIELDS}"),
         ("a: 1\na: 2", "line 2, column 1: not a usable key; perhaps it occurs twice in one mapping"),
         ("!!map secret", "line 1, column 1: not a usable key; perhaps it occurs twice in one mapping"),
         ("a: [1\nsecret: *secret", "line 2, column 7: not valid YAML"),
@@ -147,6 +149,71 @@ def test_mistakes_in_policies_tokens_and_limits_have_lines_too() -> None:
         r"throttling.apis.describe: String should match pattern '^(\*|[A-Z][A-Za-z]{2,63})$'",
         "throttling.apis.DescribeInstances.callsPerSecond: is required",
         "throttling.apis.DescribeInstances.burst: Input should be greater than or equal to 1",
+    ]
+
+
+def test_mistakes_in_roles_and_providers_have_lines_too() -> None:
+    text = """
+        roles:
+          reader: {}
+          acs:ram::42:role/a:
+            policy: []
+            maxSessionSeconds: 43201
+            sessionSeconds: 0
+            trust: {accessKeyIds: ['a b'], oidc: [{provider: cluster}], role: x}
+          acs:ram::42:role/b: {trust: []}
+        oidcProviders:
+          acs:ram::42:oidc-provider/c: {issuer: cluster, audiences: [], jwks: {keys: [{kty: RSA, kid: k, n: AQAB}]}}
+          acs:ram::42:oidc-provider/d: {keys: []}
+        ecs: {roles: [a]}
+    """
+
+    assert mistakes(text) == [
+        r"roles.reader: String should match pattern '^acs:ram::[0-9]{1,20}:role/[A-Za-z0-9.@_-]{1,64}$'",
+        "roles.acs:ram::42:role/a.maxSessionSeconds: Input should be less than or equal to 43200",
+        "roles.acs:ram::42:role/a.sessionSeconds: Input should be greater than or equal to 1",
+        "roles.acs:ram::42:role/a.trust.accessKeyIds.0: String should match pattern '^[A-Za-z0-9._*?-]{1,128}$'",
+        (
+            "roles.acs:ram::42:role/a.trust.oidc.0.provider: String should match pattern "
+            "'^acs:ram::[0-9]{1,20}:oidc-provider/[A-Za-z0-9._-]{1,128}$'"
+        ),
+        "roles.acs:ram::42:role/a.trust.oidc.0.subjects: is required",
+        "roles.acs:ram::42:role/a.trust.role: unknown field; allowed here: accessKeyIds, oidc, roles",
+        (
+            "roles.acs:ram::42:role/a.policy: unknown field; allowed here: "
+            "deniedCode, maxSessionSeconds, policies, sessionSeconds, trust"
+        ),
+        "roles.acs:ram::42:role/b.trust: must be a mapping with the fields accessKeyIds, oidc, roles",
+        r"oidcProviders.acs:ram::42:oidc-provider/c.issuer: String should match pattern '^https?://\S+$'",
+        (
+            "oidcProviders.acs:ram::42:oidc-provider/c.audiences: "
+            "List should have at least 1 item after validation, not 0"
+        ),
+        (
+            "oidcProviders.acs:ram::42:oidc-provider/c.jwks.keys.0: "
+            "of an RSA key, n must be a modulus of 2048 to 8192 bits, and e an exponent of 2 to 64"
+        ),
+        "oidcProviders.acs:ram::42:oidc-provider/d.issuer: is required",
+        "oidcProviders.acs:ram::42:oidc-provider/d.jwks: is required",
+        "oidcProviders.acs:ram::42:oidc-provider/d.keys: unknown field; allowed here: audiences, issuer, jwks",
+        "ecs.roles: unknown field; allowed here: role",
+    ]
+
+
+def test_a_name_that_leads_nowhere_is_a_mistake() -> None:
+    text = """
+        accessKeys:
+          a: {secret: s, securityToken: t, role: acs:ram::42:role/none}
+        roles:
+          acs:ram::42:role/a: {trust: {oidc: [{provider: acs:ram::42:oidc-provider/none, subjects: ['*']}]}}
+          acs:ram::43:role/a: {}
+        ecs: {role: a}
+    """
+
+    assert mistakes(text) == [
+        "accessKeys.a.role: names no role that exists; known: acs:ram::42:role/a, acs:ram::43:role/a",
+        "ecs.role: is the name of several roles; write the ARN of one",
+        "roles.acs:ram::42:role/a.trust.oidc.0.provider: names no OIDC provider that exists; known: none",
     ]
 
 
@@ -199,7 +266,7 @@ def test_a_bad_seed_ends_the_command_with_2(tmp_path: Path, capsys: pytest.Captu
     assert (status, output.out) == (2, "")
     assert output.err.splitlines() == [
         f"accessKeys.id: must be a mapping with the fields {KEY_FIELDS}",
-        "more: unknown field; allowed here: accessKeys, instances, throttling",
+        f"more: unknown field; allowed here: {SEED_FIELDS}",
     ]
 
 
