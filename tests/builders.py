@@ -8,6 +8,7 @@ nothing, and names the instance that the default look shows.
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, Literal
 
 from tair_operator.models import (
@@ -19,14 +20,15 @@ from tair_operator.models import (
     Metadata,
     Operation,
     Outcome,
+    PlanStatus,
     ReachedStatus,
     Reason,
     TairInstance,
     TairInstanceSpec,
     TairInstanceStatus,
 )
-from tair_operator.ports import CloudError, Effect, Endpoint, ErrorClass, Instance, Key, Observation
-from tair_operator.situation import Context, Grant, Policy, Verb
+from tair_operator.ports import CloudError, Detail, Effect, Endpoint, ErrorClass, Instance, Key, Observation, Window
+from tair_operator.situation import Context, Grant, Policy, Verb, endpoint_id
 from tair_operator.stance import Plan, Stance
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -63,6 +65,7 @@ def resource(
     created: datetime = NOW,
     deleted: datetime | None = None,
     annotations: dict[str, str] | None = None,
+    finalizers: list[str] | None = None,
     instance_id: str = ID,
     region_id: str = REGION,
     **spec: Any,
@@ -77,6 +80,7 @@ def resource(
             creation_timestamp=created,
             deletion_timestamp=deleted,
             annotations=annotations or {},
+            finalizers=finalizers or [],
         ),
         spec=TairInstanceSpec(
             instance_id=instance_id, region_id=region_id, direct_connection=direct_connection, **spec
@@ -202,12 +206,16 @@ def observation(
     missing: bool = False,
     sent_at: datetime = NOW,
     endpoints: tuple[Endpoint, ...] | None = None,
+    asked: frozenset[Detail] = frozenset(Detail),
+    tls: bool | None = False,
+    window: Window | None = None,
     **fields: Any,
 ) -> Observation:
     """Return a look that shows the endpoint (True), shows that there is none (False), or does not say (None)."""
     if endpoints is None:
         endpoints = {True: (PROXY, endpoint()), False: (PROXY,), None: ()}[direct]
-    return Observation(sent_at, None if missing else instance(status=state, **fields), endpoints)
+    seen = None if missing else instance(status=state, **fields)
+    return Observation(sent_at, seen, endpoints, asked=asked, tls=tls, window=window)
 
 
 def context(
@@ -215,12 +223,14 @@ def context(
     verbs: frozenset[Verb] = EVERYTHING,
     seen: dict[str, float] | None = None,
     policy: Policy | None = None,
+    held: bool = False,
+    requires_approval: bool = False,
     **more: Any,
 ) -> Context:
     """Return a context that permits everything; ``seen`` is in seconds."""
     return Context(
         policy=policy or Policy(),
-        grant=Grant(verbs, HINT),
+        grant=Grant(verbs, HINT, are_releases_held=held, requires_approval=requires_approval),
         seen={fact: timedelta(seconds=age) for fact, age in (seen or {}).items()},
         **more,
     )
@@ -300,6 +310,32 @@ def allocate(**more: object) -> Plan:
     return reconciling(
         Reason.ALLOCATING, "Allocating the direct connection of r-bp1", ALLOCATING, None, action=Action.ALLOCATE, **more
     )
+
+
+PLAN_ID = "4d1c2e1dec56"
+"""Of a release of the default resource's endpoint that was planned at NOW."""
+
+
+def planned(reason: Reason, **more: Any) -> PlanStatus:
+    """Return the plan of a release that waits for ``reason``, made at NOW unless the caller says otherwise."""
+    fields: dict[str, Any] = {"id": PLAN_ID, "action": Action.RELEASE, "expires_at": NOW + timedelta(hours=24)} | more
+    return PlanStatus(reason=reason, **fields)
+
+
+def plan_id(
+    action: Action = Action.RELEASE,
+    *,
+    uid: str = "uid-1",
+    host: str | None = HOST,
+    ip: str | None = None,
+    vpc: str | None = None,
+    finished: int = 0,
+    expires: datetime | None = NOW + timedelta(hours=24),
+) -> str:
+    """Return the id of a plan as the reference page describes it; ``host`` is None where there is no endpoint."""
+    seen = None if host is None else endpoint_id(endpoint(host, ip_address=ip, vpc_instance_id=vpc))
+    parts = uid, action, action is Action.ALLOCATE, seen, finished, expires and expires.isoformat()
+    return sha256("\n".join(str(part) for part in parts).encode()).hexdigest()[:12]
 
 
 IS_ALLOCATED = settled(Reason.ALLOCATED, f"The direct connection is {HOST}:6379", ALLOCATED)

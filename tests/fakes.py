@@ -6,13 +6,13 @@ clock jumps, the user edits, the network fails. Whatever happens there happens o
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from tair_operator.models import Action, Operation, Outcome, Reason, TairInstance, TairInstanceStatus
+from tair_operator.models import FINALIZER, Action, Operation, Outcome, Reason, TairInstance, TairInstanceStatus
 from tair_operator.ports import (
     ANYWHERE,
     Address,
@@ -25,10 +25,14 @@ from tair_operator.ports import (
     Endpoint,
     ErrorClass,
     Event,
+    ForbiddenError,
     Instance,
     InstanceRef,
     Key,
+    Namespace,
+    NotOursError,
     Observation,
+    Place,
     Target,
     Window,
 )
@@ -93,6 +97,8 @@ class _Points:
     """Where a test can interfere."""
 
     at: dict[str, Happening] = field(default_factory=dict)
+    journal: list[str] = field(default_factory=list)
+    """What was done, in order. ``World`` lets all parts write into one."""
 
     def pass_point(self, name: str) -> None:
         if (happening := self.at.pop(name, None)) is not None:
@@ -127,6 +133,14 @@ class FakeCluster(_Points):
     ignores_status: bool = False
     is_installed: bool = True
     events: list[Event] = field(default_factory=list)
+    published: dict[Place, tuple[str, int]] = field(default_factory=dict)
+    foreign: set[Place] = field(default_factory=set)
+    """Objects that belong to somebody else."""
+    forbidden: set[Place] = field(default_factory=set)
+    """Objects that the operator's ServiceAccount may neither read nor write."""
+    publications: list[tuple[str, Place]] = field(default_factory=list)
+    namespaces: dict[str, Namespace | None] = field(default_factory=dict)
+    finalizer_writes: int = 0
     reads: int = 0
     _version: int = 0
 
@@ -179,6 +193,47 @@ class FakeCluster(_Points):
         self.pass_point("answer_written")
         return True
 
+    async def write_finalizer(self, resource: TairInstance, *, is_wanted: bool) -> TairInstance | None:
+        self.pass_point("write_finalizer")
+        key = _key(resource)
+        current = self.stored.get(key)
+        if current is None:
+            return None
+        if current.metadata.resource_version != resource.metadata.resource_version:
+            message = f"{key} changed while it was looked at"
+            raise ConflictError(message)
+        finalizers = [name for name in current.metadata.finalizers if name != FINALIZER] + [FINALIZER] * is_wanted
+        self.touch(key, finalizers=finalizers)
+        self.finalizer_writes += 1
+        self.journal.append("hold" if is_wanted else "let go")
+        if current.metadata.deletion_timestamp is not None and not finalizers:
+            return self.stored.pop(key)
+        return self.stored[key]
+
+    async def publish(self, resource: TairInstance, place: Place, host: str, port: int) -> None:
+        del resource
+        self.pass_point("publish")
+        self._check(place)
+        if place in self.foreign:
+            message = f"{place.kind} {place.name} exists already and is not this resource's own"
+            raise NotOursError(message)
+        if self.published.get(place) != (host, port):
+            self.published[place] = (host, port)
+            self.publications.append(("publish", place))
+            self.journal.append(f"publish {place.kind} {place.name}")
+
+    async def withdraw(self, resource: TairInstance, place: Place) -> None:
+        del resource
+        self.pass_point("withdraw")
+        self._check(place)
+        if self.published.pop(place, None) is not None:
+            self.publications.append(("withdraw", place))
+            self.journal.append(f"withdraw {place.kind} {place.name}")
+
+    async def read_namespace(self, name: str) -> Namespace | None:
+        self.pass_point("read_namespace")
+        return self.namespaces.get(name, Namespace({}))
+
     # --- What users do ---
 
     async def post_event(self, resource: TairInstance, event: Event) -> None:
@@ -201,11 +256,25 @@ class FakeCluster(_Points):
             update={"metadata": metadata, "spec": current.spec.model_copy(update=spec)}
         )
 
+    def delete(self, key: Key) -> None:
+        """Delete a resource: it stays while a finalizer holds it."""
+        current = self.stored[key]
+        if current.metadata.finalizers:
+            generation = current.metadata.generation + 1
+            self.touch(key, deletion_timestamp=current.metadata.creation_timestamp, generation=generation)
+        else:
+            del self.stored[key]
+
     def touch(self, key: Key, **metadata: object) -> None:
         """Change the metadata only, which makes a new version and no new generation."""
         current = self.stored[key]
         update = {"resource_version": self._next_version()} | metadata
         self.stored[key] = current.model_copy(update={"metadata": current.metadata.model_copy(update=update)})
+
+    def _check(self, place: Place) -> None:
+        if place in self.forbidden:
+            message = f"{place.kind} {place.name} may not be written"
+            raise ForbiddenError(message)
 
     def _store(self, current: TairInstance, status: TairInstanceStatus, kind: str) -> TairInstance:
         key = _key(current)
@@ -213,6 +282,10 @@ class FakeCluster(_Points):
         wire = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         status = TairInstanceStatus.model_validate(wire)
         self.writes.append(Write(kind, key, status))
+        is_intent = status.operation is not None and status.operation.outcome is Outcome.STARTED
+        ready = status.condition("Ready")
+        words = "intent" if is_intent else f"status {ready.reason if ready else None}" if kind == "status" else kind
+        self.journal.append(words)
         if status == current.status:
             return current
         metadata = current.metadata.model_copy(update={"resource_version": self._next_version()})
@@ -287,6 +360,7 @@ class FakeCloud(_Points):
     async def observe(self, target: Target) -> Observation:
         self.pass_point("observe")
         self.looks += 1
+        self.journal.append("look")
         ref = target.ref
         found = self._found(ref.instance_id)
         if found is None or found.region_id != ref.region_id:
@@ -327,6 +401,7 @@ class FakeCloud(_Points):
         error = scripted.error if scripted else self._refusal(action, ref)
         is_effective = error is None or (scripted is not None and scripted.effective)
         self.ledger.append(Call(action, ref.instance_id, request_id, is_effective))
+        self.journal.append(f"call {action}")
         if is_effective:
             self._change(action, self.instances[ref.instance_id])
         self.pass_point("sent")
@@ -416,6 +491,15 @@ def _key(resource: TairInstance) -> Key:
     return Key(resource.metadata.namespace, resource.metadata.name)
 
 
+def granting(grant: Callable[[TairInstance], Grant]) -> Callable[[TairInstance], Awaitable[Grant]]:
+    """Return an access list that answers at once."""
+
+    async def ask(resource: TairInstance) -> Grant:
+        return grant(resource)
+
+    return ask
+
+
 @dataclass
 class World:
     """One operator on one cluster and one cloud; ``restart`` replaces the operator and keeps the rest."""
@@ -425,10 +509,13 @@ class World:
     cloud: FakeCloud
     verbs: frozenset[Verb] = EVERYTHING
     policy: Policy = field(default_factory=Policy)
+    is_held: bool = False
+    requires_approval: bool = False
     ids: Iterator[int] = field(default_factory=count)
     operator: Reconciler = field(init=False)
 
     def __post_init__(self) -> None:
+        self.cloud.journal = self.cluster.journal
         self.restart()
 
     def restart(self) -> None:
@@ -437,8 +524,16 @@ class World:
             cloud=self.cloud,
             clock=self.clock,
             policy=self.policy,
-            grant=lambda _: Grant(self.verbs, "Add this line."),
+            grant=granting(lambda _: self.grant()),
             new_id=lambda: f"op-{next(self.ids)}",
+        )
+
+    def grant(self) -> Grant:
+        return Grant(
+            self.verbs,
+            "Add this line.",
+            are_releases_held=self.is_held,
+            requires_approval=self.requires_approval,
         )
 
     async def one_pass(self, key: Key = KEY) -> timedelta | None:
@@ -469,8 +564,8 @@ class World:
         return [(call.action, call.effective) for call in self.cloud.ledger]
 
 
-def world(found: FakeInstance | None, made: TairInstance) -> World:
+def world(found: FakeInstance | None, made: TairInstance, policy: Policy | None = None) -> World:
     clock = FakeClock()
-    made_world = World(clock, FakeCluster(), cloud_with(found, clock))
+    made_world = World(clock, FakeCluster(), cloud_with(found, clock), policy=policy or Policy())
     made_world.cluster.create(made)
     return made_world

@@ -89,6 +89,10 @@ class Simulator(AbstractContextManager["Simulator"]):
         """Change what an access key may do, as whoever manages RAM would."""
         self._ask("PUT", f"accessKeys/{key_id}", fields)
 
+    def put(self, path: str, **fields: object) -> None:
+        """Change something else of the cloud: a role, an identity provider."""
+        self._ask("PUT", path, fields)
+
     def delete_instance(self, instance_id: str) -> None:
         """Delete an instance as somebody else would in the console."""
         self._ask("DELETE", f"instances/{instance_id}")

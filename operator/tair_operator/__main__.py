@@ -14,26 +14,42 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from typing import assert_never
 
 import aiohttp
 import kopf
 
 from tair_operator.access import AccessFile, AccessFileError, AccessList
 from tair_operator.aliyun.client import AliyunClient
-from tair_operator.aliyun.credentials import EnvironmentCredentials, FileCredentials
+from tair_operator.aliyun.credentials import (
+    EcsRole,
+    EnvironmentCredentials,
+    FileCredentials,
+    Identities,
+    Keyring,
+    OwnCredentials,
+    PodRole,
+    Role,
+    SessionCredentials,
+    Sts,
+    assuming,
+    sts_endpoint,
+)
 from tair_operator.aliyun.limiter import Limiter
 from tair_operator.aliyun.wire import open_session
 from tair_operator.cluster import ApiServer, ClusterConfigError, KubernetesCluster, find_api_server, open_cluster
+from tair_operator.cluster.labels import NamespaceLabels
 from tair_operator.handlers import watch
 from tair_operator.models import TairInstance
+from tair_operator.ports import Clock
 from tair_operator.queue import WorkQueue
 from tair_operator.reconcile import Reconciler
 from tair_operator.runtime import Operator, WatchEndedError
-from tair_operator.settings import PREFIX, Settings, SettingsError, load_settings
+from tair_operator.settings import PREFIX, CredentialsSource, Settings, SettingsError, load_settings
 from tair_operator.situation import Grant
 from tair_operator.web import build_app, serve
 
@@ -122,7 +138,6 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
             reconciler=build_reconciler(settings, access, cluster, session),
             access=access,
             clock=clock,
-            policy=settings.policy,
         )
         app = build_app(livez=operator.is_stuck, readyz=operator.is_unready)
         try:
@@ -145,12 +160,13 @@ def build_reconciler(
     settings: Settings, access: AccessFile | None, cluster: KubernetesCluster, session: aiohttp.ClientSession
 ) -> Reconciler:
     """Put the adapters together."""
-    clock, directory = SystemClock(), settings.credentials_directory
-    own = FileCredentials(directory) if directory else EnvironmentCredentials()
+    clock = SystemClock()
+    keyring = build_keyring(settings, os.environ, cluster, session, clock)
+    limiter = Limiter(clock=clock.monotonic, rate=settings.calls_per_second / 2, ceiling=settings.calls_per_second)
     cloud = AliyunClient(
         session=session,
-        credentials=lambda _: own,
-        limiter=Limiter(clock=clock.monotonic),
+        credentials=keyring.provider_of,
+        limiter=limiter,
         clock=clock,
         new_nonce=new_word,
         endpoint=settings.endpoint,
@@ -158,11 +174,67 @@ def build_reconciler(
         call_deadline=timedelta(seconds=settings.call_timeout_seconds),
     )
 
-    def grant(resource: TairInstance) -> Grant:
-        # Asked for at each pass: the list may have been read again since.
-        return (access.current if access else AccessList()).grant(resource)
+    labels = NamespaceLabels(cluster.read_namespace, clock.monotonic)
 
-    return Reconciler(cluster=cluster, cloud=cloud, clock=clock, policy=settings.policy, grant=grant, new_id=new_word)
+    async def grant(resource: TairInstance) -> Grant:
+        # Asked for at each pass: the list may have been read again since.
+        rules = access.current if access else AccessList()
+        return rules.grant(resource, await labels.of(resource.metadata.namespace) if rules.needs_labels else None)
+
+    return Reconciler(
+        cluster=cluster,
+        cloud=cloud,
+        clock=clock,
+        policy=settings.policy,
+        grant=grant,
+        new_id=new_word,
+        looks_per_second=limiter.slowest,
+    )
+
+
+def build_keyring(
+    settings: Settings,
+    environ: Mapping[str, str],
+    identities: Identities,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+) -> Keyring:
+    """Put together where credentials come from: the operator's own, and those that resources name."""
+    endpoint = sts_endpoint(region=settings.sts_region, vpc=settings.vpc_endpoints, override=settings.sts_endpoint)
+    life = timedelta(seconds=settings.role_session_seconds)
+    sts = Sts(session, endpoint, clock, new_word, life=life)
+    own = own_credentials(settings, environ, session, sts, clock)
+    if settings.assume_role_arn is not None:
+        role = Role(settings.assume_role_arn, settings.role_session_name, settings.assume_role_external_id)
+        own = assuming(own, role, sts, clock)
+    return Keyring(
+        own,
+        identities=identities,
+        sts=sts,
+        clock=clock,
+        session_name=settings.role_session_name,
+        provider_arn=settings.oidc_provider_arn or environ.get("ALIBABA_CLOUD_OIDC_PROVIDER_ARN") or None,
+    )
+
+
+def own_credentials(
+    settings: Settings, environ: Mapping[str, str], session: aiohttp.ClientSession, sts: Sts, clock: Clock
+) -> OwnCredentials:
+    """Return the operator's one source of credentials."""
+    match settings.own_source:
+        case CredentialsSource.ENVIRONMENT:
+            return EnvironmentCredentials(environ)
+        case CredentialsSource.FILES:
+            assert settings.credentials_directory is not None  # noqa: S101 - the settings ask for it
+            return FileCredentials(settings.credentials_directory)
+        case CredentialsSource.RRSA:
+            pod = PodRole(environ, sts, settings.role_session_name, settings.oidc_provider_arn)
+            return SessionCredentials(pod.fetch, clock)
+        case CredentialsSource.ECS_RAM_ROLE:
+            node = EcsRole(session, settings.ecs_metadata_endpoint, settings.ecs_role_name)
+            return SessionCredentials(node.fetch, clock)
+        case source:
+            assert_never(source)
 
 
 def new_word() -> str:

@@ -8,19 +8,126 @@ read again when it changes; a bad edit keeps the last good list.
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar, assert_never
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from tair_operator.models import TairInstance
 from tair_operator.situation import Grant, Verb
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_PREFIX = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+def _mistake(message: str) -> PydanticCustomError:
+    # A plain ValueError would have "Value error, " put before its message, and braces have a meaning in templates.
+    return PydanticCustomError("access_list", "{text}", {"text": message})
+
+
+def _not_empty(value: T) -> T:
+    # A key with nothing behind it was begun and not finished. As if it were not there, it would permit more.
+    if value is None:
+        raise _mistake("there is nothing behind this key: write a value, or remove the key")
+    return value
+
+
+def _label_key(key: str) -> str:
+    prefix, slash, name = key.rpartition("/")
+    if _LABEL_NAME.fullmatch(name) and (not slash or _LABEL_PREFIX.fullmatch(prefix)):
+        return key
+    raise _mistake(f"{key!r} is no key of a label: write name or prefix/name, such as kubernetes.io/metadata.name")
+
+
+def _label_value(value: str) -> str:
+    if not value or _LABEL_NAME.fullmatch(value):
+        return value
+    raise _mistake(f"{value!r} is no value of a label: up to 63 letters, digits, '-', '_' and '.'; no patterns")
+
+
 _Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+_LabelKey = Annotated[str, AfterValidator(_label_key)]
+_LabelValue = Annotated[str, AfterValidator(_label_value)]
+
+
+class Comparison(StrEnum):
+    """How an expression compares a label, in the words of Kubernetes."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+class LabelExpression(BaseModel):
+    """One requirement on a label."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    key: _LabelKey
+    """Key of the label."""
+
+    operator: Comparison
+    """In, NotIn, Exists or DoesNotExist. As in Kubernetes, NotIn also matches where there is no such label."""
+
+    values: list[_LabelValue] = Field(default_factory=list)
+    """What In and NotIn compare with; the other two take none."""
+
+    @model_validator(mode="after")
+    def _has_the_values_it_needs(self) -> Self:
+        takes_values = self.operator in {Comparison.IN, Comparison.NOT_IN}
+        if takes_values and not self.values:
+            raise _mistake(f"operator {self.operator} needs values")
+        if self.values and not takes_values:
+            raise _mistake(f"operator {self.operator} takes no values")
+        return self
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether the labels are as required."""
+        match self.operator:
+            case Comparison.IN:
+                return self.key in labels and labels[self.key] in self.values
+            case Comparison.NOT_IN:
+                return self.key not in labels or labels[self.key] not in self.values
+            case Comparison.EXISTS:
+                return self.key in labels
+            case Comparison.DOES_NOT_EXIST:
+                return self.key not in labels
+        assert_never(self.operator)
+
+
+class NamespaceSelector(BaseModel):
+    """Picks namespaces by their labels, as a LabelSelector of Kubernetes does: all that it says has to be true."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    match_labels: Annotated[dict[_LabelKey, _LabelValue], Field(alias="matchLabels", default_factory=dict)]
+    """Labels that the namespace has, with exactly these values."""
+
+    match_expressions: Annotated[list[LabelExpression], Field(alias="matchExpressions", default_factory=list)]
+    """Requirements that the labels of the namespace meet."""
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        # In Kubernetes an empty selector matches everything: not what a list that permits should read into a blank.
+        if not self.match_labels and not self.match_expressions:
+            raise _mistake('set matchLabels or matchExpressions; for every namespace write namespaces: ["*"]')
+        return self
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether a namespace with these labels is picked."""
+        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
+            expression.matches(labels) for expression in self.match_expressions
+        )
 
 
 class AccessRule(BaseModel):
@@ -28,8 +135,13 @@ class AccessRule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    namespaces: _Patterns
+    namespaces: Annotated[_Patterns | None, BeforeValidator(_not_empty)] = None
     """Names of namespaces."""
+
+    namespace_selector: Annotated[
+        NamespaceSelector | None, BeforeValidator(_not_empty), Field(alias="namespaceSelector")
+    ] = None
+    """Labels of namespaces. Where ``namespaces`` is there too, both have to match."""
 
     regions: _Patterns
     """Region ids."""
@@ -40,41 +152,64 @@ class AccessRule(BaseModel):
     actions: Annotated[list[Verb], Field(min_length=1)]
     """Observe, Allocate, Release."""
 
-    def covers(self, namespace: str, region_id: str, instance_id: str) -> bool:
-        """Whether the rule speaks of this instance for this namespace."""
+    approval: Literal["Automatic", "Required"] = "Automatic"
+    """Required: a release that this rule permits waits for an approval, whatever the manifest says."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.namespaces is None and self.namespace_selector is None:
+            raise _mistake("set namespaces, namespaceSelector, or both")
+        if self.approval == "Required" and Verb.RELEASE not in self.actions:
+            raise _mistake("approval: Required is about releases: add Release to actions, or remove approval")
+        return self
+
+    def covers(self, resource: TairInstance, labels: Mapping[str, str] | None, *, if_unknown: bool) -> bool:
+        """Whether the rule speaks of this resource; ``if_unknown`` where only labels that are not known could tell."""
         return (
-            _matches(self.namespaces, namespace)
-            and _matches(self.regions, region_id)
-            and _matches(self.instance_ids, instance_id)
+            (self.namespaces is None or _matches(self.namespaces, resource.metadata.namespace))
+            and _matches(self.regions, resource.spec.region_id)
+            and _matches(self.instance_ids, resource.spec.instance_id)
+            and (self.namespace_selector is None or _selects(self.namespace_selector, labels, if_unknown=if_unknown))
         )
 
 
 class AccessList(BaseModel):
     """All rules; what none of them permits is not permitted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     rules: list[AccessRule] = Field(default_factory=list)
+    """What is permitted; rules add up."""
+
     releases: Literal["Allow", "Hold"] = "Allow"
     """The fleet switch: Hold stops every release."""
 
-    def grant(self, resource: TairInstance) -> Grant:
-        """Return what the list permits for a resource. To act includes to observe."""
-        namespace, region_id = resource.metadata.namespace, resource.spec.region_id
-        instance_id = resource.spec.instance_id
-        verbs = {verb for rule in self.rules if rule.covers(namespace, region_id, instance_id) for verb in rule.actions}
-        if verbs:
-            verbs.add(Verb.OBSERVE)
-        rule = {
-            "namespaces": [namespace],
-            "regions": [region_id],
-            "instanceIds": [instance_id],
-            "actions": [str(verb) for verb in Verb],
-        }
-        # A namespace may be called "on" or "123": the dumper knows when that needs quotes.
-        line = yaml.safe_dump(rule, default_flow_style=True, sort_keys=False, width=10_000).strip()
-        hint = f"Whoever runs the operator can add to its access list: {line}"
-        return Grant(frozenset(verbs), hint, are_releases_held=self.releases == "Hold")
+    @property
+    def needs_labels(self) -> bool:
+        """Whether some rule asks for the labels of a namespace."""
+        return any(rule.namespace_selector is not None for rule in self.rules)
+
+    def grant(self, resource: TairInstance, labels: Mapping[str, str] | None = None) -> Grant:
+        """Return what the list permits for a resource. To act includes to observe.
+
+        ``labels`` are those of its namespace. While they are not known no selector
+        permits anything, but the approval that its rule asks for is asked for. A
+        resource with credentials of its own is permitted everything, since the cloud
+        decides what those reach; approvals are asked for all the same.
+        """
+        return Grant(
+            frozenset(Verb) if resource.spec.credentials is not None else self._verbs(resource, labels),
+            f"Whoever runs the operator can add to its access list: {_line_for(resource)}",
+            are_releases_held=self.releases == "Hold",
+            requires_approval=any(
+                rule.approval == "Required" and rule.covers(resource, labels, if_unknown=True) for rule in self.rules
+            ),
+        )
+
+    def _verbs(self, resource: TairInstance, labels: Mapping[str, str] | None) -> frozenset[Verb]:
+        permitting = [rule for rule in self.rules if rule.covers(resource, labels, if_unknown=False)]
+        verbs = {verb for rule in permitting for verb in rule.actions}
+        return frozenset(verbs | {Verb.OBSERVE}) if verbs else frozenset()
 
 
 class AccessFileError(Exception):
@@ -89,7 +224,7 @@ def parse_access(text: str, name: str = "access file") -> AccessList:
 
     """
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -155,6 +290,38 @@ class AccessFile:
         if has_changed:
             logger.info("The access list was reloaded: %d rules", len(fresh.rules))
         return has_changed
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: YAML takes the last, and a Hold above an Allow would be no brake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                problem = f"key {key.value!r} is there twice"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _selects(selector: NamespaceSelector, labels: Mapping[str, str] | None, *, if_unknown: bool) -> bool:
+    # Every namespace has the label kubernetes.io/metadata.name, so no labels at all are labels that could not be read.
+    # NotIn and DoesNotExist would match them.
+    return selector.matches(labels) if labels else if_unknown
+
+
+def _line_for(resource: TairInstance) -> str:
+    rule = {
+        "namespaces": [resource.metadata.namespace],
+        "regions": [resource.spec.region_id],
+        "instanceIds": [resource.spec.instance_id],
+        "actions": [str(verb) for verb in Verb],
+    }
+    # A namespace may be called "on" or "123": the dumper knows when that needs quotes.
+    return yaml.safe_dump(rule, default_flow_style=True, sort_keys=False, width=10_000).strip()
 
 
 def _matches(patterns: list[str], value: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import kopf
 
-from tair_operator.models import ANNOTATION_RECONCILE, GROUP, PLURAL, VERSION
+from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE, GROUP, PLURAL, VERSION
 from tair_operator.ports import Key
 from tair_operator.queue import Priority, WorkQueue
 
@@ -38,7 +38,7 @@ def build_registry(queue: WorkQueue, connect: Callable[[], Awaitable[kopf.Connec
 
     ``connect`` says how to reach the API server; it is asked again when a token has expired or was refused.
     """
-    registry = kopf.OperatorRegistry()
+    registry, approvals = kopf.OperatorRegistry(), Approvals()
 
     @kopf.on.login(registry=registry)
     async def login(**_: object) -> kopf.ConnectionInfo:
@@ -46,8 +46,9 @@ def build_registry(queue: WorkQueue, connect: Callable[[], Awaitable[kopf.Connec
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def enqueue(event: kopf.RawEvent, **_: object) -> None:
-        body = event["object"]
-        if needs_pass(event.get("type"), body):
+        kind, body = event.get("type"), event["object"]
+        is_approved_otherwise = approvals.changed(kind, body)
+        if needs_pass(kind, body) or is_approved_otherwise:
             metadata = body["metadata"]
             queue.add(Key(metadata["namespace"], metadata["name"]), Priority.USER)
 
@@ -66,6 +67,22 @@ def needs_pass(kind: str | None, body: Mapping[str, Any]) -> bool:
         return True
     token = metadata.get("annotations", {}).get(ANNOTATION_RECONCILE)
     return token is not None and token != status.get("lastHandledReconcileAt")
+
+
+class Approvals:
+    """Tells whether the approval on a resource came or went: annotations make no new generation."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def changed(self, kind: str | None, body: Mapping[str, Any]) -> bool:
+        """Whether the annotation differs from the last sight of the resource; a first sight is the LIST's concern."""
+        metadata = body.get("metadata", {})
+        uid, approval = metadata.get("uid"), metadata.get("annotations", {}).get(ANNOTATION_APPROVE)
+        before = self._known.pop(uid, None)
+        if approval is not None and kind != "DELETED":
+            self._known[uid] = approval
+        return kind is not None and before != approval
 
 
 def build_settings() -> kopf.OperatorSettings:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tair_operator.models import Action, Operation, Outcome, TairInstance
 from tair_operator.ports import InstanceRef, Key
-from tair_operator.situation import seniority, unsettled
+from tair_operator.subject import is_draining, seniority, unsettled
 
 
 class _Claim(NamedTuple):
@@ -149,12 +149,27 @@ class ReleaseBudget:
     """How many releases the window holds; 0 for no limit."""
     window: timedelta
     _started: dict[str, datetime] = field(default_factory=dict)
+    _draining: set[str] = field(default_factory=set)
+    """Resources whose endpoint is withdrawn already: each has its place, or clients would wait in vain."""
 
     def note(self, resource: TairInstance) -> None:
         """Count the releases that a resource tells of."""
         for operation in (*resource.status.history, resource.status.operation):
             if operation is not None:
                 self.count(operation)
+        # While the release is under way it is counted as such.
+        if is_draining(resource.status.plan) and unsettled(resource) is None:
+            self.hold_place(resource.metadata.uid)
+        else:
+            self._draining.discard(resource.metadata.uid)
+
+    def hold_place(self, uid: str) -> None:
+        """Keep a place for a resource that drains, until its status says that it does not."""
+        self._draining.add(uid)
+
+    def forget_all_but(self, resources: Iterable[TairInstance]) -> None:
+        """Drop the places of resources that are gone."""
+        self._draining &= {resource.metadata.uid for resource in resources}
 
     def count(self, operation: Operation) -> None:
         """Count a release once, and not at all when it certainly had no effect."""
@@ -165,10 +180,12 @@ class ReleaseBudget:
         else:
             self._started[operation.id] = operation.started_at
 
-    def wait(self, now: datetime) -> timedelta | None:
-        """Return how long until another release fits; None when one fits now."""
+    def wait(self, now: datetime, uid: str) -> timedelta | None:
+        """Return how long until another release, of this resource, fits; None when it fits now."""
         # A start in the future, by a clock that was wrong, counts as now.
         self._started = {name: min(time, now) for name, time in self._started.items() if time > now - self.window}
-        if not self.limit or len(self._started) < self.limit:
+        taken = len(self._started) + len(self._draining - {uid})
+        if not self.limit or taken < self.limit:
             return None
-        return sorted(self._started.values())[-self.limit] + self.window - now
+        over = sorted(self._started.values())[: taken - self.limit + 1]
+        return over[-1] + self.window - now if len(over) > taken - self.limit else self.window

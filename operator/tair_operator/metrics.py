@@ -27,6 +27,13 @@ queue_depth = Gauge(
 )
 
 
+resync_floor = Gauge(
+    "tair_operator_resync_floor_seconds",
+    "The least interval between two looks for drift at one resource, as the number of resources and the limiter ask",
+    registry=registry,
+)
+
+
 def record_pass(result: str, seconds: float, depth: int) -> None:
     """Count a pass, and note how many wait after it."""
     reconciles.labels(CONTROLLER, result).inc()

@@ -8,13 +8,21 @@ stores the first two at once, because the safety of a release rests on them;
 from datetime import datetime
 
 from tair_operator.models import Action, Operation, Outcome, TairInstance
-from tair_operator.ports import Answer, CloudError, Effect
-from tair_operator.situation import UNSETTLED
+from tair_operator.ports import Answer, CloudError, Effect, Instance
+from tair_operator.subject import UNSETTLED, kind_of
 
 HISTORY_MAX = 5
 
 
-def announce(resource: TairInstance, action: Action, now: datetime, *, new_id: str, corrects_drift: bool) -> Operation:
+def announce(
+    resource: TairInstance,
+    action: Action,
+    now: datetime,
+    *,
+    new_id: str,
+    corrects_drift: bool,
+    instance: Instance | None = None,
+) -> Operation:
     """Return the intent: the next attempt, under an id that was never used."""
     return Operation(
         id=new_id,
@@ -22,6 +30,7 @@ def announce(resource: TairInstance, action: Action, now: datetime, *, new_id: s
         generation=resource.metadata.generation,
         attempt=_attempt(resource, action),
         drift=True if corrects_drift else None,
+        instance=None if instance is None else kind_of(instance),
         started_at=now,
         outcome=Outcome.STARTED,
     )

@@ -14,36 +14,40 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tair_operator.guards import release_budget_spent, releases_held, taken_over
+from tair_operator.deletion import LEFT, being_deleted, gone_for_good, not_held, with_way_out
+from tair_operator.guards import (
+    approval_required,
+    draining,
+    missing,
+    only_planned,
+    release_budget_spent,
+    releases_held,
+    taken_over,
+    window_closed,
+)
 from tair_operator.models import (
     Action,
     ConnectionState,
     DriftPolicy,
-    Operation,
     Outcome,
+    PlanStatus,
     Reason,
     TairInstance,
 )
-from tair_operator.ports import CloudError, Observation
+from tair_operator.ports import CloudError, Detail, Observation
+from tair_operator.proposal import drain_of, is_lapsed, known_plan, names_plan
+from tair_operator.publication import publication, publishing_failed
 from tair_operator.retries import call_refused_before, releases_without_effect
-from tair_operator.situation import (
-    ABSENT_BEFORE,
-    NOTHING,
-    Context,
-    Policy,
-    Presence,
-    Situation,
-    Verb,
-    seniority,
-    unsettled,
-)
+from tair_operator.settling import settle, settled_outcome
+from tair_operator.situation import ABSENT_AND_NORMAL, NOTHING, SECOND_LOOK, Context, Policy, Presence, Situation, Verb
 from tair_operator.stance import (
     Plan,
     Stance,
     busy,
-    doubt_about,
     hindered,
+    ineligible,
     keep_ready,
+    let_go,
     not_allowed,
     poll,
     ready,
@@ -53,9 +57,7 @@ from tair_operator.stance import (
     wait,
     waiting,
 )
-
-SECOND_LOOK = timedelta(seconds=5)
-"""Absence is believed after two looks this far apart."""
+from tair_operator.subject import is_draining, seniority, unsettled
 
 
 def until_due(resource: TairInstance, policy: Policy, now: datetime) -> timedelta | None:
@@ -70,6 +72,7 @@ def until_due(resource: TairInstance, policy: Policy, now: datetime) -> timedelt
         and bool(conditions & {Stance.READY, Stance.SUSPENDED, Stance.STALLED})
         and s.in_doubt is None
         and not s.is_requested
+        and not names_plan(resource)
     )
     if not is_settled:
         return NOTHING
@@ -91,19 +94,40 @@ def decide(resource: TairInstance, observed: Observation | CloudError | None, co
     """
     s = Situation(resource, observed, context, now)
     outcome = settled_outcome(s)
-    if outcome is not None and s.operation is not None:
-        s = _settled(s, s.operation, outcome)
-    plan = next(plan for rule in RULES if (plan := rule(s)) is not None)
+    if outcome is not None:
+        s = settle(s, outcome)
+    rule, plan = next((rule, plan) for rule in RULES if (plan := rule(s)) is not None)
     # The pause after a refusal, or a busy instance, must not use up the wish for another try.
-    is_only_waiting = plan.stance is Stance.RECONCILING and plan.action is None
+    is_held_up = plan.stance is Stance.RECONCILING or plan.reason is Reason.APPROVAL_REQUIRED
+    is_only_waiting = is_held_up and plan.action is None
     keeps_request = s.is_requested and s.previous_attempt is not None and is_only_waiting
-    return replace(
+    plan = replace(
         plan,
         outcome=outcome,
         keeps_request=keeps_request,
         is_taking_over=_is_taking_over(s),
-        holds=plan.holds | _pause_under_way(s, plan),
+        planned=plan.planned or (_kept_plan(s) if rule in KEEP_PLAN else None),
+        drift=_drift(s),
+        message=with_way_out(s, plan),
     )
+    return replace(plan, publication=publication(s, plan), holds=plan.holds | _under_way(s, plan))
+
+
+def _kept_plan(s: Situation) -> PlanStatus | None:
+    """Return the plan in status; without a look that shows something, nothing says that it no longer fits."""
+    is_shown = s.has_seen_instance and s.presence is not Presence.UNKNOWN and s.in_doubt is None
+    return known_plan(s) if is_shown else s.resource.status.plan
+
+
+def _drift(s: Situation) -> bool | None:
+    """Say what somebody else made of the direct connection, as last seen; None where it is as it was reached."""
+    if not s.is_drift:
+        return None
+    known = s.resource.status.drift
+    if not s.has_seen_instance or s.presence is Presence.UNKNOWN or absence_unconfirmed(s) is not None:
+        return None if known is None else known.direct_connection
+    seen = s.presence is Presence.PRESENT
+    return None if seen is s.wanted else seen
 
 
 def _is_taking_over(s: Situation) -> bool:
@@ -114,35 +138,17 @@ def _is_taking_over(s: Situation) -> bool:
     return context.stranger is not None and (not s.has_seen_instance or stranger_unsettled(s) is not None)
 
 
-def _pause_under_way(s: Situation, plan: Plan) -> frozenset[str]:
-    """Go on timing the pause since a refusal, also through looks that show nothing."""
-    fact = None if s.previous_attempt is None else refusal_of(s.previous_attempt)
-    return frozenset({fact}) if fact in s.context.seen and fact is not None and plan.action is None else frozenset()
+def _under_way(s: Situation, plan: Plan) -> frozenset[str]:
+    """Go on timing the pause since a refusal, and a drain, also through looks that show nothing."""
+    facts = set() if s.previous_attempt is None or plan.action is not None else {refusal_of(s.previous_attempt)}
+    if is_draining(plan.planned) and plan.planned is not None:
+        facts.add(drain_of(plan.planned))
+    return frozenset(facts & s.context.seen.keys())
 
 
 def owner_of(claims: Iterable[TairInstance]) -> TairInstance | None:
     """Of the resources that claim one instance and stay, return the most senior."""
     return min((claim for claim in claims if claim.metadata.deletion_timestamp is None), key=seniority, default=None)
-
-
-def settled_outcome(s: Situation) -> Outcome | None:
-    """Say what has become of the operation, where its outcome is new.
-
-    Success is seen, never assumed. Absence of an effect is believed only after
-    the settling time, on an instance that is Normal: until then the cloud may
-    still be about to do what it was asked.
-    """
-    operation = s.in_doubt
-    if operation is None:
-        return None
-    if s.has_seen_instance and s.is_normal:
-        target = Presence.PRESENT if operation.action is Action.ALLOCATE else Presence.ABSENT
-        if s.presence is target:
-            return Outcome.SUCCEEDED
-        if s.presence is not Presence.UNKNOWN and s.seen_for(doubt_about(operation)) >= s.context.policy.settle:
-            return Outcome.FAILED
-    # Found at the beginning of a pass: whoever started it did not live to record the answer.
-    return Outcome.UNKNOWN if operation.outcome is Outcome.STARTED else None
 
 
 # --- The rules, in order --------------------------------------------------------------------------
@@ -175,6 +181,10 @@ def look_failed(s: Situation) -> Plan | None:
     """One failed look changes nothing that was known; many do."""
     if not isinstance(s.observed, CloudError):
         return None
+    is_without_credentials = s.observed.reason in {Reason.CREDENTIALS_UNAVAILABLE, Reason.CREDENTIALS_INVALID}
+    if s.is_releasing_on_deletion and s.context.is_namespace_terminating and is_without_credentials:
+        # They went with the namespace. Holding it for ever would help nobody.
+        return let_go(s, f"The namespace is being deleted and the credentials are gone; {LEFT}")
     if s.in_doubt is not None:
         return waiting(s, s.in_doubt)
     return keep_ready(s, hindered(s, s.observed))
@@ -184,6 +194,8 @@ def instance_missing(s: Situation) -> Plan | None:
     """Without the instance in its region there is nothing to act on, and acting would hit another one."""
     if s.has_seen_instance:
         return None
+    if s.is_releasing_on_deletion:
+        return gone_for_good(s)
     message = (
         f"{s.name} is not in {s.resource.spec.region_id}: DescribeInstances lists no such instance. "
         "Check spec.instanceId and spec.regionId, and that the operator's account owns the instance"
@@ -211,13 +223,6 @@ def stranger_unsettled(s: Situation) -> Plan | None:
     return wait(s, Reason.OUTCOME_UNKNOWN, message, requeue_after=poll(age))
 
 
-def being_deleted(s: Situation) -> Plan | None:
-    """A resource that is being deleted leaves the direct connection as it is."""
-    if s.resource.metadata.deletion_timestamp is None:
-        return None
-    return wait(s, Reason.PENDING, "The resource is being deleted; the direct connection is left as it is")
-
-
 def presence_unknown(s: Situation) -> Plan | None:
     """Nothing succeeds, and nothing is withdrawn, on an answer that does not say."""
     if s.presence is not Presence.UNKNOWN:
@@ -230,15 +235,12 @@ def presence_unknown(s: Situation) -> Plan | None:
 
 def absence_unconfirmed(s: Situation) -> Plan | None:
     """Absence that is not the end of our own release is believed after a second look."""
-    if s.presence is not Presence.ABSENT or s.last_state in ABSENT_BEFORE or s.has_just_released:
+    if s.presence is not Presence.ABSENT or s.is_absence_believed:
         return None
     if not s.is_normal:
         return keep_ready(s, busy(s))
-    fact = "absent and Normal"
-    if s.seen_for(fact) >= SECOND_LOOK:
-        return None
     message = "No direct connection is listed; a second look follows to be sure"
-    plan = wait(s, Reason.PENDING, message, fact=fact, requeue_after=SECOND_LOOK)
+    plan = wait(s, Reason.PENDING, message, fact=ABSENT_AND_NORMAL, requeue_after=SECOND_LOOK)
     return keep_ready(s, replace(plan, state=s.last_state))
 
 
@@ -258,6 +260,8 @@ def wanted_value_seen(s: Situation) -> Plan | None:
     reached = s.resource.status.reached
     if not s.is_normal and (reached is None or reached.direct_connection is not s.wanted):
         return busy(s)
+    if s.is_releasing_on_deletion:
+        return let_go(s, "The direct connection is released")
     if s.endpoint is not None:
         address = s.endpoint.host if s.endpoint.port is None else f"{s.endpoint.host}:{s.endpoint.port}"
         return replace(ready(s, Reason.ALLOCATED, f"The direct connection is {address}"), reached=True)
@@ -266,7 +270,7 @@ def wanted_value_seen(s: Situation) -> Plan | None:
 
 def drift_only_reported(s: Situation) -> Plan | None:
     """A change that somebody else made is corrected only as far as spec.driftPolicy says."""
-    if not s.is_drift:
+    if not s.is_drift or s.is_releasing_on_deletion:
         return None
     policy = s.resource.spec.drift_policy or DriftPolicy.ALLOCATE_ONLY
     needs_release = s.wanted is False
@@ -293,14 +297,16 @@ def acting_not_allowed(s: Situation) -> Plan | None:
 
 def instance_not_eligible(s: Situation) -> Plan | None:
     """Only classic cluster instances have a direct connection that can be allocated or released."""
-    computing, architecture = s.instance.computing_type, s.instance.architecture_type
-    if computing not in {None, "Machine"}:
-        fact = f"ComputingType is {computing}; only classic instances (Machine) can allocate or release one"
-    elif architecture not in {None, "cluster"}:
-        fact = f"ArchitectureType is {architecture}; only cluster instances can allocate or release one"
-    else:
+    facts = ineligible(s)
+    if not facts:
         return None
-    return stall(s, Reason.INSTANCE_NOT_ELIGIBLE, f"{s.name} is not eligible: {fact}")
+    return stall(s, Reason.INSTANCE_NOT_ELIGIBLE, f"{s.name} is not eligible: {'; '.join(facts)}")
+
+
+def tls_unknown(s: Situation) -> Plan | None:
+    """An allocation needs TLS to be off, which only a call of its own tells."""
+    is_known = s.needed_action is not Action.ALLOCATE or Detail.TLS in s.observation.asked
+    return None if is_known else missing(s, Detail.TLS)
 
 
 def instance_busy(s: Situation) -> Plan | None:
@@ -312,6 +318,8 @@ def claimed_by_another(s: Situation) -> Plan | None:
     """Of several resources that name one instance, the oldest acts and the others say so."""
     if s.context.owner is None:
         return None
+    if s.is_releasing_on_deletion:
+        return let_go(s, f"TairInstance {s.context.owner} claims {s.name} as well; {LEFT}")
     message = (
         f"The older TairInstance {s.context.owner} manages {s.name} already. Delete one of the two; "
         "until then this one calls nothing"
@@ -330,7 +338,15 @@ def act(s: Situation) -> Plan:
         plan = wait(s, Reason.ALLOCATING, f"Allocating the direct connection of {s.name}")
         return replace(plan, action=Action.ALLOCATE, state=ConnectionState.ALLOCATING, corrects_drift=s.is_drift)
     plan = wait(s, Reason.RELEASING, f"Releasing the direct connection of {s.name}")
-    return replace(plan, action=Action.RELEASE, state=ConnectionState.RELEASING, corrects_drift=s.is_drift)
+    known = known_plan(s)
+    return replace(
+        plan,
+        action=Action.RELEASE,
+        state=ConnectionState.RELEASING,
+        corrects_drift=s.is_drift,
+        # A refusal may follow, and the plan is still the same then.
+        planned=None if known is None or is_lapsed(s, known) else known,
+    )
 
 
 RULES: tuple[Callable[[Situation], Plan | None], ...] = (
@@ -339,11 +355,13 @@ RULES: tuple[Callable[[Situation], Plan | None], ...] = (
     look_failed,
     instance_missing,
     operation_unsettled,
+    not_held,
     being_deleted,
     claimed_by_another,
     stranger_unsettled,
     presence_unknown,
     absence_unconfirmed,
+    publishing_failed,
     only_observing,
     wanted_value_seen,
     drift_only_reported,
@@ -353,13 +371,29 @@ RULES: tuple[Callable[[Situation], Plan | None], ...] = (
     call_refused_before,
     releases_without_effect,
     taken_over,
+    tls_unknown,
+    only_planned,
     releases_held,
     release_budget_spent,
+    approval_required,
+    window_closed,
+    draining,
     call_not_prepared,
     act,
 )
 
-
-def _settled(s: Situation, operation: Operation, outcome: Outcome) -> Situation:
-    status = s.resource.status.model_copy(update={"operation": operation.model_copy(update={"outcome": outcome})})
-    return replace(s, resource=s.resource.model_copy(update={"status": status}))
+KEEP_PLAN = frozenset(
+    {
+        look_failed,
+        operation_unsettled,
+        presence_unknown,
+        not_held,
+        publishing_failed,
+        instance_busy,
+        call_refused_before,
+        tls_unknown,
+        window_closed,
+        call_not_prepared,
+    }
+)
+"""Rules that can wait without taking anything back: a plan in status outlives that, and so does its drain."""

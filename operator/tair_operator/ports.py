@@ -210,6 +210,13 @@ class NotOursError(Exception):
     """The object to be written is somebody else's and was left alone; the message names it and says what to do."""
 
 
+class Place(NamedTuple):
+    """An object, in the namespace of the resource, that the endpoint is published in."""
+
+    kind: Literal["Secret", "ConfigMap"]
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """What counts of a namespace."""
@@ -314,6 +321,46 @@ class Cluster(Protocol):
 
         Guarded by uid and operation id, and repeated until it is written. Returns
         False when the resource is gone or carries another operation.
+        """
+
+    async def write_finalizer(self, resource: TairInstance, *, is_wanted: bool) -> TairInstance | None:
+        """Add or remove our finalizer, provided that the stored resource is still this very version.
+
+        Returns None when the resource is gone.
+
+        Raises:
+            ForbiddenError: the operator's ServiceAccount may not write it.
+            ConflictError: it is not; nothing was written.
+            ClusterUnavailableError: the write may or may not have happened.
+
+        """
+
+    async def publish(self, resource: TairInstance, place: Place, host: str, port: int) -> None:
+        """Write the endpoint into the object, unless it says so already.
+
+        Raises:
+            NotOursError: there is an object of that name that belongs to somebody else.
+            ForbiddenError: the operator's ServiceAccount may not write it.
+            ClusterUnavailableError: the API server did not answer.
+
+        """
+
+    async def withdraw(self, resource: TairInstance, place: Place) -> None:
+        """Delete the object if it is this resource's own.
+
+        Raises:
+            ForbiddenError: the operator's ServiceAccount may not look or delete.
+            ClusterUnavailableError: the API server did not answer.
+
+        """
+
+    async def read_namespace(self, name: str) -> Namespace | None:
+        """Read a namespace; None when it is gone.
+
+        Raises:
+            ForbiddenError: the operator's ServiceAccount may not read it.
+            ClusterUnavailableError: the API server did not answer.
+
         """
 
     async def post_event(self, resource: TairInstance, event: "Event") -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
@@ -19,6 +20,10 @@ from tair_operator.ports import ClusterUnavailableError, ConflictError, Key
 logger = logging.getLogger(__name__)
 
 BACKOFF_MIN, BACKOFF_MAX = timedelta(milliseconds=200), timedelta(minutes=5)
+WISH_AGE = timedelta(minutes=5)
+"""How long after an edit the runs of its key are the user's, whatever caused them."""
+CLOCK_EVERY = 10
+"""One run in so many is the clock's while one waits, so that no stream of edits ends the resync."""
 
 
 class Priority(IntEnum):
@@ -26,6 +31,21 @@ class Priority(IntEnum):
 
     USER = 0
     CLOCK = 1
+
+
+@dataclass(slots=True, eq=False)
+class Errand:
+    """A run under way. It becomes the user's when the user adds its key meanwhile, who then waits for its end."""
+
+    priority: Priority
+
+
+_CURRENT: ContextVar[Errand | None] = ContextVar("errand", default=None)
+
+
+def current_errand() -> Errand | None:
+    """Return the run that this is part of, also in the tasks that it starts; None outside of one."""
+    return _CURRENT.get()
 
 
 @dataclass(slots=True)
@@ -38,14 +58,23 @@ class WorkQueue:
     jitter: Callable[[], float]
     _lanes: tuple[deque[Key], deque[Key]] = field(default_factory=lambda: (deque(), deque()))
     _waiting: dict[Key, Priority] = field(default_factory=dict)
-    _processing: set[Key] = field(default_factory=set)
+    _processing: dict[Key, Errand] = field(default_factory=dict)
     _timers: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
     _failures: dict[Key, int] = field(default_factory=dict)
+    _wishes: dict[Key, float] = field(default_factory=dict)
+    _passed_over: int = 0
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, key: Key, priority: Priority = Priority.USER) -> None:
         """Ask for a run of the key as soon as it is its turn."""
         self._cancel_timer(key)
+        if priority is Priority.USER:
+            self._wishes[key] = asyncio.get_running_loop().time()
+        elif self._is_wished(key):
+            priority = Priority.USER
+        errand = self._processing.get(key)
+        if errand is not None:
+            errand.priority = min(errand.priority, priority)
         known = self._waiting.get(key)
         if known is not None and known <= priority:
             return
@@ -73,23 +102,29 @@ class WorkQueue:
         """Drop the back-off of a key: its last run went well, or it is gone."""
         self._failures.pop(key, None)
 
+    def rest(self, key: Key) -> None:
+        """Say that nothing follows from the user's last wish: what comes next is a new one, or the clock's."""
+        self._wishes.pop(key, None)
+
     async def get(self) -> Key:
         """Wait for the next key and mark it as being worked on; ``done`` must follow."""
         while True:
-            for priority, lane in enumerate(self._lanes):
-                while lane:
-                    key = lane.popleft()
-                    # A key that was raised to another lane is run from there.
-                    if self._waiting.get(key) == priority and key not in self._processing:
-                        del self._waiting[key]
-                        self._processing.add(key)
-                        return key
+            is_clocks_turn = self._passed_over >= CLOCK_EVERY - 1
+            for priority in sorted(Priority, reverse=is_clocks_turn):
+                if (key := self._take(priority)) is not None:
+                    is_passed_over = priority is Priority.USER and bool(self._lanes[Priority.CLOCK])
+                    self._passed_over = self._passed_over + 1 if is_passed_over else 0
+                    return key
             self._ready.clear()
             await self._ready.wait()
 
+    def errand(self, key: Key) -> Errand:
+        """Return the run of a key that is being worked on."""
+        return self._processing[key]
+
     def done(self, key: Key) -> None:
         """Say that the run is over; a wish that came meanwhile takes its turn."""
-        self._processing.discard(key)
+        del self._processing[key]
         if (priority := self._waiting.get(key)) is not None:
             self._lanes[priority].append(key)
             self._ready.set()
@@ -114,6 +149,26 @@ class WorkQueue:
         """Drop all delayed wishes; used when the process ends."""
         for key in list(self._timers):
             self._cancel_timer(key)
+
+    def _take(self, priority: Priority) -> Key | None:
+        lane = self._lanes[priority]
+        while lane:
+            key = lane.popleft()
+            # A key that was raised to another lane is run from there.
+            if self._waiting.get(key) == priority and key not in self._processing:
+                del self._waiting[key]
+                self._processing[key] = Errand(priority)
+                return key
+        return None
+
+    def _is_wished(self, key: Key) -> bool:
+        wished_at = self._wishes.get(key)
+        if wished_at is None:
+            return False
+        if asyncio.get_running_loop().time() - wished_at < WISH_AGE.total_seconds():
+            return True
+        del self._wishes[key]
+        return False
 
     def _cancel_timer(self, key: Key) -> None:
         if (timer := self._timers.pop(key, None)) is not None:
@@ -141,6 +196,7 @@ async def work(
 
 
 async def _run(queue: WorkQueue, key: Key, reconcile: Callable[[Key], Awaitable[timedelta | None]]) -> None:
+    token = _CURRENT.set(queue.errand(key))
     try:
         requeue_after = await reconcile(key)
     except ConflictError:
@@ -156,7 +212,15 @@ async def _run(queue: WorkQueue, key: Key, reconcile: Callable[[Key], Awaitable[
         logger.exception(message, delay.total_seconds(), extra={"resource": str(key)})
     else:
         queue.forget(key)
-        if requeue_after is not None and not queue.is_waiting(key):
-            queue.add_after(key, requeue_after)
+        if not queue.is_waiting(key):
+            _follow_up(queue, key, requeue_after)
     finally:
+        _CURRENT.reset(token)
         queue.done(key)
+
+
+def _follow_up(queue: WorkQueue, key: Key, requeue_after: timedelta | None) -> None:
+    if requeue_after is None:
+        queue.rest(key)
+    else:
+        queue.add_after(key, requeue_after)

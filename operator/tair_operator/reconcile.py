@@ -7,31 +7,48 @@ between leaves an operation that blocks every further call until it has settled.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from math import ceil
 from typing import Literal
 
-from tair_operator import audit
+from tair_operator import audit, metrics
 from tair_operator.audit import facts
 from tair_operator.memory import Memory, ReleaseBudget
-from tair_operator.models import Action, Operation, Outcome, TairInstance
+from tair_operator.models import FINALIZER, Action, Operation, Outcome, TairInstance
 from tair_operator.operations import accepted, announce, failed, not_sent
 from tair_operator.plan import decide, needs_look, owner_of
 from tair_operator.ports import (
+    ANYWHERE,
+    Address,
     Clock,
     Cloud,
     CloudError,
     Cluster,
     ClusterUnavailableError,
     ConflictError,
+    Detail,
     Event,
+    ForbiddenError,
     Key,
     PreparedCall,
 )
-from tair_operator.situation import UNSETTLED, Context, Grant, Policy, ref_of, seniority, target_of, unsettled
+from tair_operator.proposal import withdrawn
+from tair_operator.publisher import Publisher, UnpublishedError
+from tair_operator.situation import Context, Grant, Policy
 from tair_operator.stance import Plan, Stance
 from tair_operator.status import Look, is_transition, is_worth_writing, next_status
+from tair_operator.subject import (
+    UNSETTLED,
+    competes,
+    holds_deletion,
+    is_draining,
+    ref_of,
+    seniority,
+    target_of,
+    unsettled,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,20 +61,27 @@ FENCE_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Reconciler:
-    """Runs passes. ``new_id`` returns a fresh random word; ``grant`` asks the access list."""
+    """Runs passes. ``new_id`` returns a fresh random word; ``grant`` asks the access list.
+
+    ``grant`` may have to read the namespace's labels, so it raises ClusterUnavailableError where that fails.
+    """
 
     cluster: Cluster
     cloud: Cloud
     clock: Clock
     policy: Policy
-    grant: Callable[[TairInstance], Grant]
+    grant: Callable[[TairInstance], Awaitable[Grant]]
     new_id: Callable[[], str]
+    looks_per_second: Callable[[], float] = lambda: float("inf")
+    """How many looks the limiter lets through at present."""
     _memory: Memory = field(init=False)
     _budget: ReleaseBudget = field(init=False)
+    _publisher: Publisher = field(init=False)
 
     def __post_init__(self) -> None:
         self._memory = Memory(self.policy.settle)
         self._budget = ReleaseBudget(self.policy.release_budget, self.policy.release_budget_window)
+        self._publisher = Publisher(self.cluster)
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Run one pass and return when to look again; None to wait for an event.
@@ -71,43 +95,86 @@ class Reconciler:
         if resource is None:
             self._memory.gone(key)
             return None
-        self._note(resource)
-        if resource.metadata.deletion_timestamp is not None and unsettled(resource) is None:
+        grant, unheld = await self._note(resource), None
+        try:
+            resource = await self._hold(resource)
+        except ForbiddenError as error:
+            unheld = str(error)
+        if resource is None:
             return None
-        context = self._context(resource)
+        context = replace(await self._context(resource, grant), unheld=unheld)
         look = await self._look(resource, context)
         plan = self._decide(resource, look, context)
+        while plan.asks:
+            look, context = await self._look_closer(resource, look, context, plan.asks)
+            plan = self._decide(resource, look, context)
         if plan.action is not None:
             return await self._approach(resource, look, context, plan.action)
-        return await self._report(resource, plan, look)
+        return await self._report(resource, plan, look, context)
 
-    def learn(self, resources: list[TairInstance]) -> None:
+    async def learn(self, resources: list[TairInstance]) -> None:
         """Take in a complete LIST: what other resources claim and have released, and what is gone."""
+        self.policy = replace(self.policy, resync_floor=self._resync_floor(len(resources)))
+        metrics.resync_floor.set(self.policy.resync_floor.total_seconds())
         self._memory.forget_all_but(resources)
+        self._budget.forget_all_but(resources)
         # The most senior first: whoever is noted after the owner of an instance does not look like one.
         for resource in sorted(resources, key=seniority):
-            self._note(resource)
+            await self._note(resource)
 
-    def _note(self, resource: TairInstance) -> None:
-        is_served = bool(self.grant(resource).verbs)
-        self._memory.note(resource, self.clock.monotonic(), is_served=is_served)
+    def _resync_floor(self, count: int) -> timedelta:
+        """Return the interval in which half of what the limiter lets through is enough to look at everything."""
+        # In whole minutes, or each resource's own instant would move with every change of the rate.
+        return timedelta(minutes=ceil(count / (self.looks_per_second() / 2) / 60)) if count else timedelta(0)
+
+    async def _note(self, resource: TairInstance) -> Grant:
+        grant = await self.grant(resource)
+        self._memory.note(resource, self.clock.monotonic(), is_served=competes(resource, is_served=bool(grant.verbs)))
         self._budget.note(resource)
+        return grant
 
-    def _context(self, resource: TairInstance) -> Context:
+    async def _hold(self, resource: TairInstance) -> TairInstance | None:
+        """Keep the finalizer as the manifest says; None when nothing is left to do for the resource."""
+        has = FINALIZER in resource.metadata.finalizers
+        is_being_deleted = resource.metadata.deletion_timestamp is not None
+        wants = holds_deletion(resource)
+        if wants != has:
+            if is_being_deleted:
+                await self._publisher.restore(resource)
+            changed = await self.cluster.write_finalizer(resource, is_wanted=wants)
+            if changed is None or is_being_deleted:
+                # Whatever else holds it, its own call is followed to the end in the next pass.
+                return None
+            return changed
+        return None if is_being_deleted and not wants and unsettled(resource) is None else resource
+
+    async def _context(self, resource: TairInstance, grant: Grant) -> Context:
         operation, refusal, now = resource.status.operation, None, self.clock.monotonic()
         if operation is not None and operation.code is not None:
             refusal = self.cloud.classify(operation.code, operation.http_status)
         owner = self._memory.older_claim(resource)
         return Context(
             policy=self.policy,
-            grant=self.grant(resource),
+            grant=grant,
             seen=self._memory.ages(resource.metadata.uid, now),
             refusal=refusal,
             owner=None if owner is None else str(owner),
             owned_for=self._memory.owned_for(resource, now),
-            budget_wait=self._budget.wait(self.clock.now()),
+            budget_wait=self._budget.wait(self.clock.now(), resource.metadata.uid),
             stranger=self._memory.call_of_another(ref_of(resource), resource.metadata.uid, now),
+            is_namespace_terminating=await self._is_namespace_terminating(resource),
         )
+
+    async def _is_namespace_terminating(self, resource: TairInstance) -> bool:
+        """Ask only where the answer counts: while a deletion is held."""
+        if resource.metadata.deletion_timestamp is None:
+            return False
+        try:
+            namespace = await self.cluster.read_namespace(resource.metadata.namespace)
+        except ForbiddenError as error:
+            logger.warning("%s", error, extra=facts(resource))
+            return False
+        return namespace is None or namespace.is_terminating
 
     async def _look(self, resource: TairInstance, context: Context) -> Look:
         if not needs_look(resource, context):
@@ -117,6 +184,17 @@ class Reconciler:
         except CloudError as error:
             return Look(error=error)
 
+    async def _look_closer(
+        self, resource: TairInstance, look: Look, context: Context, details: frozenset[Detail]
+    ) -> tuple[Look, Context]:
+        if look.observation is None:
+            message = "asked for details of an instance that was not seen"
+            raise RuntimeError(message)
+        try:
+            return Look(await self.cloud.look_closer(target_of(resource), look.observation, details)), context
+        except CloudError as error:
+            return Look(look.observation, error), replace(context, obstacle=error)
+
     def _decide(self, resource: TairInstance, look: Look, context: Context) -> Plan:
         return decide(resource, look.observation or look.error, context, self.clock.now())
 
@@ -124,38 +202,50 @@ class Reconciler:
         """Come close to a call: ask live who else claims the instance, wait for what the call needs, decide again."""
         context = await self._ask_for_owner(resource, context)
         plan = self._decide(resource, look, context)
+        if resource.status.published is not None:
+            # An endpoint that somebody released is gone, and status is about to say that it is not published.
+            plan = await self._publish(resource, plan, look, context)
         if plan.action is not action:
-            return await self._report(resource, plan, look)
+            return await self._report(resource, plan, look, context)
         try:
-            call = await self.cloud.prepare(action, target_of(resource))
+            call = await self.cloud.prepare(action, target_of(resource), _address(resource))
         except CloudError as error:
-            plan = self._decide(resource, look, replace(context, obstacle=error))
-            return await self._report(resource, plan, replace(look, error=error))
+            context = replace(context, obstacle=error)
+            plan = self._decide(resource, look, context)
+            return await self._report(resource, plan, replace(look, error=error), context)
+        # Withdrawing a permission is the emergency brake, and others spend the budget: asked again, right before.
+        grant = await self.grant(resource)
         if look.observation is None or self.clock.now() - look.observation.sent_at > LOOK_MAX:
             logger.warning("The look grew old while its call was prepared; another one follows", extra=facts(resource))
             return AT_ONCE
-        # Withdrawing a permission is the emergency brake, and others spend the budget: asked again, right before.
-        context = replace(context, grant=self.grant(resource), budget_wait=self._budget.wait(self.clock.now()))
+        budget_wait = self._budget.wait(self.clock.now(), resource.metadata.uid)
+        context = replace(context, grant=grant, budget_wait=budget_wait)
         plan = self._decide(resource, look, context)
         if plan.action is not action:
-            return await self._report(resource, plan, look)
+            return await self._report(resource, plan, look, context)
         return await self._act(resource, plan, action, call, look)
 
     async def _ask_for_owner(self, resource: TairInstance, context: Context) -> Context:
         """Ask who owns the instance. Only those compete whom the access list serves."""
         claims = await self.cluster.claims(resource.spec.instance_id)
-        owner = owner_of(claim for claim in claims if self.grant(claim).verbs)
+        owner = owner_of(
+            [claim for claim in claims if competes(claim, is_served=bool((await self.grant(claim)).verbs))]
+        )
         if owner is None or owner.metadata.uid == resource.metadata.uid:
             return context
         return replace(context, owner=f"{owner.metadata.namespace}/{owner.metadata.name}")
 
-    async def _report(self, resource: TairInstance, plan: Plan, look: Look) -> timedelta | None:
+    async def _report(self, resource: TairInstance, plan: Plan, look: Look, context: Context) -> timedelta | None:
+        plan = self._take_place(resource, plan, look, context)
+        # Before status says so.
+        plan = await self._publish(resource, plan, look, context)
         self._memory.keep(resource.metadata.uid, plan.holds, self.clock.monotonic())
         status = next_status(resource, plan, look, self.clock.now())
         is_news = is_worth_writing(resource.status, status)
         is_worth_telling = is_news and is_transition(resource.status, status)
         if is_news:
-            await self.cluster.write_status(resource, status)
+            resource = await self.cluster.write_status(resource, status)
+            self._budget.note(resource)
             level = logging.WARNING if plan.stance is Stance.STALLED else logging.INFO
             logger.log(level, "%s: %s", plan.reason, plan.message, extra=facts(resource))
         # Only now: the next pass starts from what is stored.
@@ -164,14 +254,46 @@ class Reconciler:
         if is_worth_telling:
             kind: Literal["Normal", "Warning"] = "Warning" if plan.stance is Stance.STALLED else "Normal"
             await self.cluster.post_event(resource, Event(kind, plan.reason, plan.message))
+        if plan.lets_go and FINALIZER in resource.metadata.finalizers:
+            try:
+                await self.cluster.write_finalizer(resource, is_wanted=False)
+            except ForbiddenError as error:
+                plan = self._decide(resource, look, replace(context, unheld=str(error)))
+                return await self._report(resource, plan, look, context)
+            logger.info("Let go: %s", plan.message, extra=facts(resource))
         return plan.requeue_after
+
+    async def _publish(self, resource: TairInstance, plan: Plan, look: Look, context: Context) -> Plan:
+        """Publish or withdraw as the plan says; decide again where that cannot be done."""
+        try:
+            places = await self._publisher.carry_out(resource, plan, look)
+        except UnpublishedError as error:
+            plan, places = self._decide(resource, look, replace(context, unpublished=str(error))), error.places
+        if plan.planned is not None and is_draining(plan.planned) and not is_draining(resource.status.plan):
+            # Withdrawing took its time, which is not part of the drain.
+            plan = replace(plan, planned=withdrawn(plan.planned, self.clock.now()))
+        return replace(plan, published=places)
+
+    def _take_place(self, resource: TairInstance, plan: Plan, look: Look, context: Context) -> Plan:
+        """Take a place in the budget before clients are told to go: several may have seen the last one free."""
+        if not is_draining(plan.planned) or unsettled(resource) is not None:
+            return plan
+        budget_wait = self._budget.wait(self.clock.now(), resource.metadata.uid)
+        if budget_wait is not None:
+            plan = self._decide(resource, look, replace(context, budget_wait=budget_wait))
+        if is_draining(plan.planned):
+            self._budget.hold_place(resource.metadata.uid)
+        return plan
 
     async def _act(
         self, resource: TairInstance, plan: Plan, action: Action, call: PreparedCall, look: Look
     ) -> timedelta:
         """Announce, call, record. The three are one: nothing but the call may come between them."""
         now = self.clock.now()
-        operation = announce(resource, action, now, new_id=self.new_id(), corrects_drift=plan.corrects_drift)
+        seen = look.observation.instance if look.observation is not None else None
+        operation = announce(
+            resource, action, now, new_id=self.new_id(), corrects_drift=plan.corrects_drift, instance=seen
+        )
         # Before any await: two workers must not both see the last place in the budget.
         self._budget.count(operation)
         status = next_status(resource, plan, look, now, intent=operation)
@@ -233,6 +355,11 @@ class _Fence:
 def _next_look(operation: Operation) -> timedelta:
     """Look at once after a failure, to report it; give an accepted change a second to show."""
     return timedelta(seconds=1) if operation.outcome is Outcome.ACCEPTED else AT_ONCE
+
+
+def _address(resource: TairInstance) -> Address:
+    endpoint = resource.spec.endpoint
+    return Address(endpoint.prefix, endpoint.port) if endpoint is not None else ANYWHERE
 
 
 def _event_of(operation: Operation) -> Event:

@@ -4,11 +4,13 @@ Two rules of ``plan.RULES``. An edit of the manifest or the reconcile annotation
 ends the long pauses, but never the few seconds after a refusal.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
 from tair_operator.models import ANNOTATION_RECONCILE, Action, Operation, Outcome, Reason
 from tair_operator.ports import ErrorClass
+from tair_operator.proposal import is_lapsed, known_plan, proposed
 from tair_operator.situation import Situation
 from tair_operator.stance import Plan, backoff, blocked, lasting, pause, stall
 
@@ -33,7 +35,7 @@ def call_refused_before(s: Situation) -> Plan | None:
         return pause(s, last, reason, message, backoff(NOT_SENT_PAUSE, attempt, NOT_SENT_PAUSE_MAX))
     if s.context.refusal is None:
         return None
-    error_class, reason = s.context.refusal
+    error_class, reason = _meaning_now(*s.context.refusal)
     message = f"{last.action} was refused with {last.code}: {lasting(last.message)}"
     if last.outcome is Outcome.FAILED and error_class not in {ErrorClass.BLOCKED, ErrorClass.INVALID}:
         # It was watched for the settling time, which is pause enough.
@@ -49,7 +51,7 @@ def call_refused_before(s: Situation) -> Plan | None:
         case ErrorClass.BLOCKED | ErrorClass.INVALID:
             if s.is_asked_anew:
                 return pause(s, last, reason, message, REFUSAL_PAUSE)
-            return blocked(s, last, reason, message)
+            return _until_lapsed(s, blocked(s, last, reason, message), reason, message)
         case _:
             assert_never(error_class)
 
@@ -72,6 +74,24 @@ def releases_without_effect(s: Situation) -> Plan | None:
         f"annotation {ANNOTATION_RECONCILE} to a new value to try again"
     )
     return stall(s, Reason.OUTCOME_UNKNOWN, message)
+
+
+def _until_lapsed(s: Situation, plan: Plan | None, reason: Reason, message: str) -> Plan | None:
+    """A release is repeated only while its plan lasts: a manifest of last week must not cut clients off today."""
+    if s.needed_action is not Action.RELEASE:
+        return plan
+    # The endpoint is published meanwhile: nobody knows when the cause will be gone.
+    planned = (known_plan(s) or proposed(s, reason)).model_copy(update={"reason": reason, "withdrawn_at": None})
+    if is_lapsed(s, planned):
+        advice = f"Its plan has lapsed; set annotation {ANNOTATION_RECONCILE} to a new value to try again"
+        return replace(stall(s, reason, f"{message.rstrip('.')}. {advice}"), planned=planned)
+    return None if plan is None else replace(plan, planned=planned)
+
+
+def _meaning_now(error_class: ErrorClass, reason: Reason) -> tuple[ErrorClass, Reason]:
+    """The look of this pass was let in, so whatever was wrong with the credentials of the call is over."""
+    is_over = reason in {Reason.CREDENTIALS_INVALID, Reason.CREDENTIALS_UNAVAILABLE}
+    return (ErrorClass.TRANSIENT, reason) if is_over else (error_class, reason)
 
 
 def _is_same_attempt(one: Operation, other: Operation) -> bool:

@@ -19,7 +19,6 @@ from tair_operator.plan import until_due
 from tair_operator.ports import Clock, Cluster, ClusterUnavailableError, Key
 from tair_operator.queue import Priority, WorkQueue, work
 from tair_operator.reconcile import Reconciler
-from tair_operator.situation import Policy
 from tair_operator.stopwatch import Stopwatch, timing
 
 logger = logging.getLogger(__name__)
@@ -51,7 +50,6 @@ class Operator:
         reconciler: Reconciler,
         access: AccessFile | None,
         clock: Clock,
-        policy: Policy,
     ) -> None:
         """Prepare an operator; nothing starts before ``run``."""
         self.stopping = asyncio.Event()
@@ -60,7 +58,6 @@ class Operator:
         self._reconciler = reconciler
         self._access = access
         self._clock = clock
-        self._policy = policy
         self._listed = asyncio.Event()
         self._running: dict[Key, Stopwatch] = {}
         self._problem: str | None = "starting"
@@ -130,11 +127,11 @@ class Operator:
         while not self.stopping.is_set():
             try:
                 resources = await self._cluster.list_all()
+                await self._reconciler.learn(resources)
             except ClusterUnavailableError as error:
                 logger.warning("The resources cannot be listed: %s", error)
                 await _first_of(self.stopping, seconds=RETRY_SECONDS)
                 continue
-            self._reconciler.learn(resources)
             for resource in resources:
                 self._enqueue(resource)
             self._problem = None
@@ -143,7 +140,7 @@ class Operator:
 
     def _enqueue(self, resource: TairInstance) -> None:
         key = Key(resource.metadata.namespace, resource.metadata.name)
-        due = until_due(resource, self._policy, self._clock.now())
+        due = until_due(resource, self._reconciler.policy, self._clock.now())
         if due is not None and due <= timedelta(0):
             self._queue.add(key, Priority.CLOCK)
         elif due is not None and not self._queue.is_known(key):

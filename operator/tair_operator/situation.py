@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from zlib import crc32
 
 from tair_operator.models import (
@@ -25,20 +26,20 @@ from tair_operator.ports import (
     Endpoint,
     ErrorClass,
     Instance,
-    InstanceRef,
     Observation,
-    Principal,
-    PrincipalKind,
-    Target,
 )
+from tair_operator.subject import holds_deletion, unsettled
 
 NORMAL = "Normal"
 DEAD = frozenset({"Released", "Inactive", "Error", "Unavailable"})
 """Values of InstanceStatus that no waiting ends. All others but Normal mean busy: the list is open."""
-UNSETTLED = frozenset({Outcome.STARTED, Outcome.UNKNOWN, Outcome.ACCEPTED})
 ABSENT_BEFORE = frozenset({ConnectionState.RELEASED, ConnectionState.ALLOCATING})
 """States that are written only after the absence was believed."""
 NOTHING = timedelta(0)
+ABSENT_AND_NORMAL = "absent and Normal"
+"""The fact whose age tells how long an absence is known."""
+SECOND_LOOK = timedelta(seconds=5)
+"""Absence is believed after two looks this far apart."""
 RETRY_WITHOUT_RESYNC = timedelta(minutes=30)
 
 
@@ -65,8 +66,21 @@ class Policy:
     settle: timedelta = timedelta(seconds=300)
     stall_grace: timedelta = timedelta(seconds=120)
     resync: timedelta = timedelta(seconds=600)
+    resync_floor: timedelta = NOTHING
+    """No resource is looked at for drift more often than this: the limiter has to have room for all of them."""
     release_budget: int = 10
     release_budget_window: timedelta = timedelta(seconds=600)
+    is_observing_only: bool = False
+    """Mode Observe: plans are shown and nothing is called."""
+    needs_approval: bool = False
+    needs_approval_at_first_contact: bool = False
+    needs_window: bool = False
+    drain: timedelta = NOTHING
+    """The least time between withdrawing the published endpoint and a release."""
+    approval_ttl: timedelta = timedelta(hours=24)
+    call_deadline: timedelta = timedelta(seconds=5)
+    engine_versions: frozenset[str] = frozenset({"4.0", "5.0"})
+    """Versions of Redis that can have a direct connection allocated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,8 @@ class Grant:
     hint: str = ""
     are_releases_held: bool = False
     """Whether the fleet switch stands on Hold."""
+    requires_approval: bool = False
+    """Whether a rule of the access list asks for an approval of each release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +107,9 @@ class Context:
     instance that another one owned before it. ``stranger`` is a call of another
     resource on the same instance, with its age, while it may still take effect:
     of a deleted namesake, say. ``budget_wait`` is how long until another release
-    fits into the budget. ``obstacle`` is what kept a call from being prepared.
+    fits into the budget. ``obstacle`` is what kept a call from being prepared, or a
+    detail from being asked. ``unpublished`` is what kept the endpoint from being
+    published or withdrawn, ``unheld`` what kept the finalizer from being written.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -103,6 +121,9 @@ class Context:
     budget_wait: timedelta | None = None
     obstacle: CloudError | None = None
     stranger: tuple[Operation, timedelta] | None = None
+    unpublished: str | None = None
+    unheld: str | None = None
+    is_namespace_terminating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +142,61 @@ class Situation:
 
     @property
     def wanted(self) -> bool | None:
-        """What the manifest says: allocated, released, or nothing."""
-        return self.resource.spec.direct_connection
+        """What the manifest says: allocated, released, or nothing. A deletion with Release asks for a release."""
+        return False if self.is_releasing_on_deletion else self.resource.spec.direct_connection
+
+    @property
+    def is_being_deleted(self) -> bool:
+        """Whether somebody deleted the resource, and a finalizer holds it."""
+        return self.resource.metadata.deletion_timestamp is not None
+
+    @property
+    def is_releasing_on_deletion(self) -> bool:
+        """Whether the deletion is to release what the manifest keeps: it has to keep something at all."""
+        return self.is_being_deleted and holds_deletion(self.resource)
+
+    @property
+    def drain(self) -> timedelta:
+        """The time between withdrawing the published endpoint and a release."""
+        release = self.resource.spec.release
+        own = timedelta(seconds=(release.drain_seconds if release else None) or 0)
+        return max(own, self.context.policy.drain)
+
+    @property
+    def needs_window(self) -> bool:
+        """Whether a release waits for the maintenance window."""
+        release = self.resource.spec.release
+        return self.context.policy.needs_window or (release is not None and release.window == "Maintenance")
+
+    @property
+    def is_first_contact(self) -> bool:
+        """Whether nothing was ever reached here: the first thing that the operator would do is a release."""
+        return self.resource.status.reached is None
+
+    @property
+    def needs_approval(self) -> bool:
+        """Whether a release waits for a person. The strictest of all who have a say in it wins."""
+        policy, release = self.context.policy, self.resource.spec.release
+        return (
+            policy.needs_approval
+            or self.context.grant.requires_approval
+            or (release is not None and release.approval == "Required")
+            or (policy.needs_approval_at_first_contact and self.is_first_contact)
+            or (self.is_releasing_on_deletion and not self.is_our_endpoint)
+        )
+
+    @property
+    def is_our_endpoint(self) -> bool:
+        """Whether the endpoint that is there is the one that our own allocation brought about."""
+        reached, endpoint = self.resource.status.reached, self.endpoint
+        if endpoint is None:
+            return False
+        return self.has_just_allocated or (reached is not None and reached.endpoint_id == endpoint_id(endpoint))
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the endpoint is published somewhere, or is to be."""
+        return self.resource.spec.publish is not None or self.resource.status.published is not None
 
     @property
     def needed_action(self) -> Action:
@@ -156,13 +230,17 @@ class Situation:
     @property
     def has_just_released(self) -> bool:
         """Whether this very pass saw the end of our own release."""
+        return self._has_just_ended(Action.RELEASE)
+
+    @property
+    def has_just_allocated(self) -> bool:
+        """Whether this very pass saw the end of our own allocation."""
+        return self._has_just_ended(Action.ALLOCATE)
+
+    def _has_just_ended(self, action: Action) -> bool:
         last = self.operation
-        return (
-            last is not None
-            and last.action is Action.RELEASE
-            and last.outcome is Outcome.SUCCEEDED
-            and last.finished_at is None
-        )
+        is_success = last is not None and last.action is action and last.outcome is Outcome.SUCCEEDED
+        return last is not None and is_success and last.finished_at is None
 
     @property
     def observation(self) -> Observation:
@@ -220,11 +298,17 @@ class Situation:
         return ConnectionState.RELEASED if is_believed else self.last_state
 
     @property
+    def is_absence_believed(self) -> bool:
+        """Whether an absence is more than what one look shows: after our own release, or at the second look."""
+        is_seen_twice = self.is_normal and self.seen_for(ABSENT_AND_NORMAL) >= SECOND_LOOK
+        return self.last_state in ABSENT_BEFORE or self.has_just_released or is_seen_twice
+
+    @property
     def is_drift(self) -> bool:
         """Whether a difference to the wanted value arose after that value had been reached."""
         # A call of our own that leaves the value forgets that it was reached, so whoever made this was somebody else.
         reached = self.resource.status.reached
-        return reached is not None and reached.direct_connection is self.wanted
+        return reached is not None and reached.direct_connection is self.wanted and reached.left_by is None
 
     @property
     def is_requested(self) -> bool:
@@ -244,8 +328,9 @@ class Situation:
     @property
     def resync(self) -> timedelta:
         """How often to look for drift; 0 for never."""
-        seconds = self.resource.spec.resync_seconds
-        return self.context.policy.resync if seconds is None else timedelta(seconds=seconds)
+        seconds, policy = self.resource.spec.resync_seconds, self.context.policy
+        interval = policy.resync if seconds is None else timedelta(seconds=seconds)
+        return max(interval, policy.resync_floor) if interval else interval
 
     def next_resync(self) -> timedelta | None:
         """Time to the next look for drift; None for never."""
@@ -256,35 +341,15 @@ class Situation:
         return self.next_resync() or RETRY_WITHOUT_RESYNC
 
 
-def ref_of(resource: TairInstance) -> InstanceRef:
-    """Return the instance that a resource names."""
-    return InstanceRef(resource.spec.instance_id, resource.spec.region_id)
-
-
-def target_of(resource: TairInstance) -> Target:
-    """Return the instance that a resource names, and whose credentials reach it."""
-    own, principal = resource.spec.credentials, None
-    if own is not None and own.secret_name is not None:
-        principal = Principal(resource.metadata.namespace, PrincipalKind.SECRET, own.secret_name)
-    elif own is not None and own.service_account_name is not None:
-        principal = Principal(resource.metadata.namespace, PrincipalKind.SERVICE_ACCOUNT, own.service_account_name)
-    return Target(*ref_of(resource), principal)
-
-
-def unsettled(resource: TairInstance) -> Operation | None:
-    """Return the operation of a resource that has not settled."""
-    operation = resource.status.operation
-    return operation if operation is not None and operation.outcome in UNSETTLED else None
-
-
-def seniority(resource: TairInstance) -> tuple[str, str]:
-    """Rank the resources that claim one instance: the oldest first, by uid where two are equally old."""
-    return str(resource.metadata.creation_timestamp), resource.metadata.uid
-
-
 def direct_endpoint(observation: Observation) -> Endpoint | None:
     """Return the direct endpoint that was seen."""
     return next((endpoint for endpoint in observation.endpoints if endpoint.direct), None)
+
+
+def endpoint_id(endpoint: Endpoint) -> str:
+    """Return a short hash that names one allocation: the next one has another address or another VPCInstanceId."""
+    identity = "\n".join(str(part) for part in (endpoint.host, endpoint.ip_address, endpoint.vpc_instance_id))
+    return sha256(identity.encode()).hexdigest()[:12]
 
 
 def presence(observation: Observation, known_host: str | None) -> Presence:

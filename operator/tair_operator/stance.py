@@ -12,9 +12,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Literal
 
-from tair_operator.models import Action, ConnectionState, Operation, Outcome, Reason
-from tair_operator.ports import CloudError, ErrorClass
+from tair_operator.models import Action, ConnectionState, Operation, Outcome, PlanStatus, Reason
+from tair_operator.ports import CloudError, Detail, ErrorClass, Place
 from tair_operator.situation import DEAD, NOTHING, Situation, Verb
+from tair_operator.subject import is_other_kind, kind_of
 
 POLL_MIN, POLL_MAX = timedelta(seconds=1), timedelta(seconds=30)
 BLOCKED_MIN, BLOCKED_MAX = timedelta(minutes=10), timedelta(hours=6)
@@ -28,12 +29,15 @@ PASSING_BY_ITSELF = frozenset(
         Reason.ACCESS_DENIED,
         Reason.INSTANCE_NOT_FOUND,
         Reason.INSTANCE_ALREADY_MANAGED,
+        Reason.PUBLISH_FAILED,
     }
 )
 """Troubles that often pass by themselves on a first install: they stall only after a grace."""
 RECHECK = {
     Reason.CREDENTIALS_UNAVAILABLE: timedelta(minutes=1),
+    Reason.CREDENTIALS_INVALID: timedelta(minutes=1),
     Reason.INSTANCE_ALREADY_MANAGED: timedelta(minutes=1),
+    Reason.PUBLISH_FAILED: timedelta(minutes=1),
 }
 """Troubles that are cheap to look at again, and whose end nothing announces."""
 _PASSING_WORDS = re.compile(
@@ -51,6 +55,15 @@ class Stance(StrEnum):
     SUSPENDED = "Suspended"
 
 
+class Publication(StrEnum):
+    """What to do about the published endpoint."""
+
+    KEEP = "Keep"
+    """Leave it as it is: this pass does not know better."""
+    PUBLISH = "Publish"
+    WITHDRAW = "Withdraw"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The outcome of one decision.
@@ -60,6 +73,10 @@ class Plan:
     names the facts whose duration the next decision will ask for.
     ``keeps_request`` says that a try that somebody asked for is still to come,
     ``is_taking_over`` that another resource manages the instance or did just now.
+    ``planned`` is the call that waits, for status. ``drift`` is what somebody else
+    made of the direct connection: True for allocated, None for nothing. ``asks`` names details without
+    which nothing can be decided: ask for them and decide again. ``lets_go`` ends
+    the hold on a resource that is being deleted.
     """
 
     stance: Stance
@@ -75,6 +92,54 @@ class Plan:
     holds: frozenset[str] = frozenset()
     keeps_request: bool = False
     is_taking_over: bool = False
+    planned: PlanStatus | None = None
+    drift: bool | None = None
+    publication: Publication = Publication.KEEP
+    asks: frozenset[Detail] = frozenset()
+    lets_go: bool = False
+    published: frozenset[Place] | None = None
+    """Where the endpoint is published after ``publication`` was carried out; None before that."""
+
+    @property
+    def waits_to_release(self) -> bool:
+        """Whether this is about a release that a guard holds up."""
+        return self.planned is not None and self.planned.action is Action.RELEASE
+
+
+def let_go(s: Situation, message: str) -> Plan:
+    """End the hold on a resource that is being deleted."""
+    return Plan(Stance.RECONCILING, Reason.PENDING, message, s.seen_state, lets_go=True)
+
+
+def ineligible(s: Situation) -> list[str]:
+    """Return each fact that rules the call out: the value seen, the value needed, the remedy.
+
+    A fact that the cloud did not tell rules nothing out; the cloud refuses then.
+    Sources: API page AllocateDirectConnection and the user guide on direct
+    connections, Alibaba Cloud help centre.
+    """
+    seen, facts = s.instance, []
+    if seen.architecture_type not in {None, "cluster"}:
+        facts.append(
+            f"ArchitectureType is {seen.architecture_type} and has to be cluster; only cluster instances have a "
+            "direct connection that can be allocated or released"
+        )
+    if seen.computing_type not in {None, "Machine"}:
+        facts.append(
+            f"ComputingType is {seen.computing_type} and has to be Machine; a cloud-native instance has a direct "
+            "connection by its connection mode or not at all, and never by a call"
+        )
+    if s.needed_action is not Action.ALLOCATE:
+        return facts
+    if seen.network_type not in {None, "VPC"}:
+        facts.append(f"NetworkType is {seen.network_type} and has to be VPC; move the instance into a VPC")
+    versions = s.context.policy.engine_versions
+    if seen.engine_version is not None and seen.engine_version not in versions:
+        needed = " or ".join(sorted(versions))
+        facts.append(f"EngineVersion is {seen.engine_version} and has to be {needed}; upgrade or replace the instance")
+    if s.observation.tls:
+        facts.append("TLS is on (SSLEnabled) and has to be off; switch it off for the instance")
+    return facts
 
 
 def lasting(text: str | None) -> str:
@@ -227,11 +292,7 @@ def pause(s: Situation, last: Operation, reason: Reason, message: str, pause: ti
 
 def blocked(s: Situation, last: Operation, reason: Reason, message: str) -> Plan | None:
     """Call again when a fact has changed, else rarely; look at the resync interval."""
-    known, instance = s.resource.status.instance, s.instance
-    has_changed = known is not None and (
-        (known.architecture_type, known.computing_type, known.engine_version, known.network_type)
-        != (instance.architecture_type, instance.computing_type, instance.engine_version, instance.network_type)
-    )
+    has_changed = is_other_kind(last.instance, kind_of(s.instance))
     left = (last.finished_at or last.started_at) + backoff(BLOCKED_MIN, last.attempt, BLOCKED_MAX) - s.now
     if has_changed or left <= NOTHING:
         return None

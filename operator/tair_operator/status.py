@@ -8,24 +8,28 @@ instance status on its own, are not worth a write: at rest there are none.
 from dataclasses import dataclass
 from datetime import datetime
 
-from tair_operator.conditions import next_conditions
+from tair_operator.conditions import differences, next_conditions
 from tair_operator.models import (
     ANNOTATION_RECONCILE,
     Action,
+    BindingStatus,
     ConnectionState,
     DirectConnectionStatus,
+    DriftStatus,
     ErrorStatus,
     InstanceStatus,
     Operation,
     Outcome,
+    PublishedStatus,
     ReachedStatus,
     TairInstance,
     TairInstanceStatus,
 )
 from tair_operator.operations import remembered, settled
 from tair_operator.ports import CloudError, Observation
-from tair_operator.situation import NORMAL, direct_endpoint
+from tair_operator.situation import NORMAL, direct_endpoint, endpoint_id
 from tair_operator.stance import Plan, Stance, lasting
+from tair_operator.subject import finished_releases, places_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +51,34 @@ def next_status(
     """Return the whole status after a plan; ``intent`` is the operation that is about to start."""
     status, observation = resource.status, look.observation
     last = settled(status.operation, plan.outcome, now)
+    connection = _connection(status.direct_connection, plan.state, observation)
+    compared = differences(resource.spec.endpoint, connection)
+    published = _published(resource, plan)
     return status.model_copy(
         update={
             "observed_generation": resource.metadata.generation,
-            "conditions": next_conditions(status.conditions, plan, resource.metadata.generation, now),
-            "direct_connection": _connection(status.direct_connection, plan.state, observation),
-            "reached": _reached(resource, plan, last, now) if intent is None else _left(status.reached, intent),
+            "conditions": next_conditions(status.conditions, plan, resource.metadata.generation, now, compared),
+            "direct_connection": connection,
+            "reached": _reached(resource, plan, look, last, now) if intent is None else _left(status.reached, intent),
             "instance": _instance(observation) or status.instance,
             "operation": intent or last,
             "error": None if intent else _error(status.error, plan, look.error, last, now),
             "history": remembered(status.history, last),
+            "plan": plan.planned,
+            "finished_releases": finished_releases(status, plan.outcome),
+            "drift": _drift(status.drift, plan, observation, now),
+            "published": published,
+            "binding": BindingStatus(name=published.secret_name) if published and published.secret_name else None,
             "taking_over": True if plan.is_taking_over else None,
             "last_handled_reconcile_at": _handled_request(resource, plan),
         }
     )
+
+
+def endpoint_to_publish(resource: TairInstance, look: Look) -> tuple[str, int]:
+    """Return host and port of the live endpoint: of this look, or of the last one where there was none."""
+    seen = direct_endpoint(look.observation) if look.observation is not None else resource.status.direct_connection
+    return (seen.host or "", seen.port or 0) if seen is not None else ("", 0)
 
 
 def _handled_request(resource: TairInstance, plan: Plan) -> str | None:
@@ -126,23 +144,55 @@ def _instance(observation: Observation | None) -> InstanceStatus | None:
     )
 
 
-def _reached(resource: TairInstance, plan: Plan, last: Operation | None, now: datetime) -> ReachedStatus | None:
+def _published(resource: TairInstance, plan: Plan) -> PublishedStatus | None:
+    if plan.published is None:
+        return resource.status.published
+    names = {
+        place.kind: place.name for place in sorted(plan.published, key=places_of(resource.spec.publish).__contains__)
+    }
+    if not names:
+        return None
+    return PublishedStatus(secret_name=names.get("Secret"), config_map_name=names.get("ConfigMap"))
+
+
+def _drift(
+    before: DriftStatus | None, plan: Plan, observation: Observation | None, now: datetime
+) -> DriftStatus | None:
+    if observation is None:
+        return before
+    if plan.drift is None or (before is not None and before.direct_connection is plan.drift):
+        return None if plan.drift is None else before
+    return DriftStatus(direct_connection=plan.drift, since=now)
+
+
+def _reached(
+    resource: TairInstance, plan: Plan, look: Look, last: Operation | None, now: datetime
+) -> ReachedStatus | None:
     wanted, before = resource.spec.direct_connection, resource.status.reached
     if wanted is None:
         # Nothing is wanted, so nothing can drift: a value that is set later is a new wish.
         return None
-    if not plan.reached:
-        return before
     by_us = last is not None and last.outcome is Outcome.SUCCEEDED and plan.outcome is Outcome.SUCCEEDED
-    if before is not None and before.direct_connection is wanted and not by_us:
+    # Whatever else the pass has to say, a deletion for example: the endpoint is there, and it is ours.
+    is_allocated = by_us and last is not None and last.action is Action.ALLOCATE and wanted
+    if not plan.reached and not is_allocated:
         return before
-    return ReachedStatus(direct_connection=wanted, operation_id=last.id if last and by_us else None, time=now)
+    if before is not None and before.direct_connection is wanted and before.left_by is None and not by_us:
+        return before
+    endpoint = direct_endpoint(look.observation) if look.observation is not None and by_us else None
+    return ReachedStatus(
+        direct_connection=wanted,
+        operation_id=last.id if last and by_us else None,
+        endpoint_id=None if endpoint is None else endpoint_id(endpoint),
+        time=now,
+    )
 
 
 def _left(before: ReachedStatus | None, intent: Operation) -> ReachedStatus | None:
-    """Forget a value that our own call is about to leave: what differs from it afterwards is no drift."""
-    is_kept = before is not None and before.direct_connection is (intent.action is Action.ALLOCATE)
-    return before if is_kept else None
+    """Mark a value that our own call is about to leave: what differs from it afterwards is no drift."""
+    if before is None or before.direct_connection is (intent.action is Action.ALLOCATE):
+        return before
+    return before.model_copy(update={"left_by": intent.id})
 
 
 def _error(

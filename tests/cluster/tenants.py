@@ -24,19 +24,20 @@ class Tenant:
     stage: Stage
     namespace: str
     instance_id: str
+    name: str = "it"
 
     def apply(self, **spec: object) -> None:
         """Apply the resource with exactly these fields beside instanceId and regionId."""
         manifest = {
             "apiVersion": "tair.alibabacloud.com/v1alpha1",
             "kind": "TairInstance",
-            "metadata": {"name": "it", "namespace": self.namespace},
+            "metadata": {"name": self.name, "namespace": self.namespace},
             "spec": {"instanceId": self.instance_id, "regionId": "cn-hangzhou", **spec},
         }
         self.stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
     def get(self) -> dict[str, Any]:
-        resource: dict[str, Any] = self.stage.plane.kubectl_json("get", "tair", "it", "-n", self.namespace)
+        resource: dict[str, Any] = self.stage.plane.kubectl_json("get", "tair", self.name, "-n", self.namespace)
         return resource
 
     def wait(self, is_reached: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE) -> dict[str, Any]:
@@ -47,6 +48,33 @@ class Tenant:
                 pytest.fail(f"not reached in {seconds:.0f} s: {json.dumps(resource.get('status'), indent=1)}")
             time.sleep(0.1)
         return resource
+
+    def approve(self, plan_id: str) -> None:
+        """Approve a plan as the message in the status says."""
+        words = f"tair.alibabacloud.com/approve-release={plan_id}"
+        self.stage.plane.kubectl("-n", self.namespace, "annotate", "--overwrite", "tairinstance", self.name, words)
+
+    def apply_object(self, manifest: dict[str, Any]) -> None:
+        """Apply another object in the namespace."""
+        body = {**manifest, "metadata": {"namespace": self.namespace, **manifest["metadata"]}}
+        self.stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+
+    def find(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return another object of the namespace; None when it is not there."""
+        found = self.stage.plane.kubectl("get", kind, name, "-n", self.namespace, "-o", "json", "--ignore-not-found")
+        return json.loads(found) if found.strip() else None
+
+    def delete(self) -> None:
+        """Ask for the deletion of the resource, and do not wait for it."""
+        self.stage.plane.kubectl("delete", "tair", self.name, "-n", self.namespace, "--wait=false")
+
+    def wait_gone(self, seconds: float = PATIENCE) -> None:
+        """Wait until the resource is gone."""
+        deadline = time.monotonic() + seconds
+        while (found := self.find("tair", self.name)) is not None:
+            if time.monotonic() > deadline:
+                pytest.fail(f"still there after {seconds:.0f} s: {json.dumps(found.get('status'), indent=1)}")
+            time.sleep(0.1)
 
     def calls(self, action: str) -> list[dict[str, Any]]:
         return self.stage.simulator.ledger(action, self.instance_id)

@@ -10,7 +10,8 @@ import yaml
 
 from tair_operator.access import parse_access
 from tair_operator.cluster import find_api_server, open_cluster
-from tair_operator.ports import Key
+from tair_operator.models import FINALIZER, TairInstance
+from tair_operator.ports import Key, Namespace
 from tests.controlplane import ControlPlane, KubectlError
 
 ROOT = Path(__file__).parents[2]
@@ -28,15 +29,17 @@ MAY = [
     ("get", "tairinstances", ""),
     ("list", "tairinstances", ""),
     ("watch", "tairinstances", ""),
+    ("patch", "tairinstances", ""),
     ("patch", "tairinstances", "status"),
     ("create", "events", ""),
+    ("get", "namespaces", ""),
     ("list", "customresourcedefinitions", ""),
     ("watch", "customresourcedefinitions", ""),
 ]
 MAY_NOT = [
     ("create", "tairinstances", ""),
     ("update", "tairinstances", ""),
-    ("patch", "tairinstances", ""),
+    ("approve", "tairinstances", ""),
     ("delete", "tairinstances", ""),
     ("deletecollection", "tairinstances", ""),
     ("get", "tairinstances", "status"),
@@ -46,13 +49,22 @@ MAY_NOT = [
     ("patch", "customresourcedefinitions", ""),
     ("get", "secrets", ""),
     ("list", "secrets", ""),
+    ("watch", "secrets", ""),
+    ("create", "secrets", ""),
+    ("patch", "secrets", ""),
+    ("delete", "secrets", ""),
     ("get", "configmaps", ""),
     ("create", "configmaps", ""),
+    ("patch", "configmaps", ""),
+    ("delete", "configmaps", ""),
+    ("get", "serviceaccounts", ""),
     ("create", "pods", ""),
     ("create", "pods", "exec"),
     ("create", "serviceaccounts", "token"),
     ("impersonate", "serviceaccounts", ""),
     ("list", "namespaces", ""),
+    ("watch", "namespaces", ""),
+    ("patch", "namespaces", ""),
     ("patch", "deployments.apps", ""),
     ("bind", "clusterroles.rbac.authorization.k8s.io", ""),
     ("escalate", "clusterroles.rbac.authorization.k8s.io", ""),
@@ -119,26 +131,36 @@ def test_operator_may_not(plane: ControlPlane, operator: Path, verb: str, resour
     assert may(plane, operator, verb, resource, subresource) is False
 
 
-def test_operator_reports_but_changes_no_wish(plane: ControlPlane, operator: Path) -> None:
+def test_operator_reports_and_holds_a_deletion(plane: ControlPlane, operator: Path) -> None:
+    """With our own adapter: kubectl would first read the subresource, which the operator never does."""
     plane.kubectl("create", "-f", "-", stdin=json.dumps(RESOURCE))
-    patch = ("patch", "tair", "reported", "--namespace", NAMESPACE, "--type=json", "-p")
-    wish = '[{"op": "add", "path": "/spec/directConnection", "value": false}]'
 
-    async def report() -> None:
-        # With our own adapter: kubectl would first read the subresource, which the operator never does.
+    async def report() -> TairInstance:
         async with open_cluster(await find_api_server({"KUBECONFIG": str(operator)})) as cluster:
             found = await cluster.get(Key(NAMESPACE, "reported"))
             assert found is not None
-            await cluster.write_status(found, found.status.model_copy(update={"observed_generation": 1}))
+            reported = await cluster.write_status(found, found.status.model_copy(update={"observed_generation": 1}))
+            held = await cluster.write_finalizer(reported, is_wanted=True)
+            assert held is not None
+            freed = await cluster.write_finalizer(held, is_wanted=False)
+            assert freed is not None
+            return held
 
-    asyncio.run(report())
-    with pytest.raises(KubectlError, match="forbidden"):
-        plane.kubectl(*patch, wish, kubeconfig=operator)
+    held = asyncio.run(report())
     stored = plane.kubectl_json("get", "tair", "reported", "--namespace", NAMESPACE, kubeconfig=operator)
     plane.kubectl("delete", "tair", "reported", "--namespace", NAMESPACE)
 
+    assert held.metadata.finalizers == [FINALIZER]
     assert stored["status"]["observedGeneration"] == 1
     assert stored["spec"] == RESOURCE["spec"]
+
+
+def test_operator_reads_the_labels_of_a_namespace(operator: Path) -> None:
+    async def read() -> Namespace | None:
+        async with open_cluster(await find_api_server({"KUBECONFIG": str(operator)})) as cluster:
+            return await cluster.read_namespace("default")
+
+    assert asyncio.run(read()) == Namespace({"kubernetes.io/metadata.name": "default"})
 
 
 def test_only_the_pod_gets_the_token(manifests: list[dict[str, Any]]) -> None:

@@ -669,15 +669,16 @@ def test_a_poisoned_resource_does_not_slow_the_others(stage: Stage, judge: Judge
     assert "Traceback" not in log
 
 
-def test_a_storm_of_throttling_over_fifty_resources_ends_with_bounded_calls(stage: Stage, judge: Judge) -> None:
-    fleet = make_fleet(stage, judge, [f"i{number:02}" for number in range(50)])
+def test_a_burst_of_throttling_over_twenty_resources_ends_with_bounded_calls(stage: Stage, judge: Judge) -> None:
+    # tests/integration/test_storm.py has ten minutes of it over a hundred, in a time of its own.
+    fleet = make_fleet(stage, judge, [f"i{number:02}" for number in range(20)])
     fleet.apply(wanted=True)
     with new_operator(stage) as operator:
         fleet.wait()
         start = len(stage.simulator.ledger())
         limits = {
             "user": {"callsPerSecond": 30, "burst": 10, "per": "account", "retryAfter": True},
-            "apis": {RELEASE: {"callsPerSecond": 8}},
+            "apis": {RELEASE: {"callsPerSecond": 8, "burst": 5}},
         }
         stage.simulator._ask("PUT", "throttling", limits)
         started = time.monotonic()
@@ -690,13 +691,13 @@ def test_a_storm_of_throttling_over_fifty_resources_ends_with_bounded_calls(stag
     refused = [call for call in calls if (call["code"] or "").startswith("Throttling")]
     releases = [call for call in calls if call["action"] == RELEASE]
     say(
-        f"50 releases in {seconds:.1f} s: {len(calls)} calls, {len(refused)} of them throttled, "
+        f"20 releases in {seconds:.1f} s: {len(calls)} calls, {len(refused)} of them throttled, "
         f"{len(releases)} of {RELEASE}, {len([call for call in refused if call['action'] == RELEASE])} throttled"
     )
 
-    assert len(refused) > 20
+    assert len(refused) > 3
     assert set(fleet.count(RELEASE).values()) == {1}
-    assert len(calls) <= 50 * 20
-    assert len(releases) <= 50 * 3
+    assert len(calls) <= 20 * 20
+    assert len(releases) <= 20 * 3
     assert {condition(resource, "Ready")["reason"] for resource in resources.values()} == {"Released"}
     assert "Traceback" not in log

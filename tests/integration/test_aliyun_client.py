@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
 from itertools import count
 
 import aiohttp
@@ -12,10 +14,21 @@ import pytest
 
 from tair_operator.aliyun.client import AliyunClient
 from tair_operator.aliyun.credentials import EnvironmentCredentials
-from tair_operator.aliyun.limiter import Limiter
+from tair_operator.aliyun.limiter import Account, Limiter
 from tair_operator.aliyun.wire import open_session
 from tair_operator.models import Action, Reason
-from tair_operator.ports import CloudError, Effect, Endpoint, ErrorClass, Instance, Observation, Target
+from tair_operator.ports import (
+    Address,
+    CloudError,
+    Detail,
+    Effect,
+    Endpoint,
+    ErrorClass,
+    Instance,
+    Observation,
+    Target,
+    Window,
+)
 from tests.integration.simulator_process import EXAMPLE_SEED, SimulatorProcess, running_simulator
 
 ORDERS = Target("r-bp1zxszhcgatnx0001", "cn-hangzhou")
@@ -82,6 +95,7 @@ async def client_of(
     *,
     clock: Clock | None = None,
     new_nonce: Callable[[], str] = fresh_nonce,
+    limiter: Limiter | None = None,
 ) -> AsyncIterator[AliyunClient]:
     """Yield a client with an AccessKey: its id, its secret, its security token."""
     names = ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABA_CLOUD_SECURITY_TOKEN")
@@ -89,7 +103,7 @@ async def client_of(
         yield AliyunClient(
             session=session,
             credentials=lambda _: EnvironmentCredentials(dict(zip(names, key, strict=True))),
-            limiter=Limiter(clock=time.monotonic, rate=1000, burst=1000),
+            limiter=limiter or Limiter(clock=time.monotonic, rate=1000, burst=1000),
             clock=clock or Clock(),
             new_nonce=new_nonce,
             endpoint=simulator.url,
@@ -196,6 +210,44 @@ async def test_a_release_and_an_allocation_take_effect_and_are_seen(simulator: S
     assert [len(seen.endpoints) for seen in (gone, back)] == [1, 2]
 
 
+async def test_details_are_added_to_a_look(simulator: SimulatorProcess) -> None:
+    async with client_of(simulator) as client:
+        seen = await client.observe(ORDERS)
+        closer = await client.look_closer(ORDERS, seen, frozenset(Detail))
+
+    assert (seen.asked, seen.tls, seen.window) == (frozenset(), None, None)
+    assert closer.tls is False
+    assert closer.window == Window(time_of_day(18), time_of_day(22))
+    assert closer == replace(seen, asked=frozenset(Detail), tls=closer.tls, window=closer.window)
+
+
+async def test_a_detail_that_the_cloud_refuses_to_tell_stays_unknown(simulator: SimulatorProcess) -> None:
+    await break_it(simulator, action=Detail.TLS, kind="error", code="Forbidden.RAM", httpStatus=403)
+    async with client_of(simulator) as client:
+        closer = await client.look_closer(ORDERS, await client.observe(ORDERS), frozenset({Detail.TLS}))
+
+    assert (closer.asked, closer.tls) == (frozenset({Detail.TLS}), None)
+
+
+async def test_a_detail_that_may_be_told_later_is_an_error(simulator: SimulatorProcess) -> None:
+    await break_it(simulator, action=Detail.TLS, kind="throttle")
+    async with client_of(simulator) as client:
+        seen = await client.observe(ORDERS)
+        with pytest.raises(CloudError) as caught:
+            await client.look_closer(ORDERS, seen, frozenset({Detail.TLS}))
+
+    assert caught.value.reason is Reason.THROTTLED
+
+
+async def test_an_allocation_asks_for_the_address_that_it_is_given(simulator: SimulatorProcess) -> None:
+    async with client_of(simulator) as client:
+        await (await client.prepare(Action.ALLOCATE, SESSIONS, Address("sessionsfast", 6380))).send()
+        seen = await observed(client, SESSIONS, is_direct)
+
+    (direct,) = (endpoint for endpoint in seen.endpoints if endpoint.direct)
+    assert (direct.host, direct.port) == ("sessionsfast.redis.rds.aliyuncs.com", 6380)
+
+
 async def test_what_is_already_so_has_to_be_confirmed(simulator: SimulatorProcess) -> None:
     async with client_of(simulator) as client:
         error = await refused(client, Action.RELEASE, SESSIONS)
@@ -221,6 +273,71 @@ async def test_an_instance_that_the_region_does_not_list_is_not_there(
         seen = await client.observe(Target(instance_id, "cn-hangzhou"))
 
     assert seen.instance is None
+
+
+async def test_looks_at_the_same_time_share_one_call(simulator: SimulatorProcess) -> None:
+    missing, elsewhere = Target("r-bp1nosuchinstance01", "cn-hangzhou"), Target(BEIJING, "cn-beijing")
+    before = datetime.now(UTC)
+    async with client_of(simulator) as client:
+        seen = await asyncio.gather(*map(client.observe, [ORDERS, SESSIONS, missing, elsewhere, ORDERS]))
+
+    shown = [look.instance and look.instance.instance_id for look in seen]
+    lists = await ledger(simulator, action="DescribeInstances")
+    assert shown == [ORDERS.instance_id, SESSIONS.instance_id, None, BEIJING, ORDERS.instance_id]
+    assert [entry["instanceId"] for entry in lists] == [
+        f"{ORDERS.instance_id},{SESSIONS.instance_id},{missing.instance_id}",
+        BEIJING,
+    ]
+    assert all(before <= look.sent_at <= datetime.now(UTC) for look in seen)
+
+
+async def test_an_instance_that_ram_denies_does_not_hide_the_others(simulator: SimulatorProcess) -> None:
+    key = {
+        "secret": "narrowKeySecret",
+        "policies": [
+            {"effect": "Allow", "actions": ["kvstore:*"], "resources": ["*"]},
+            {"effect": "Deny", "actions": ["kvstore:*"], "resources": [f"acs:kvstore:*:*:instance/{BUSY.instance_id}"]},
+        ],
+    }
+    async with (
+        aiohttp.ClientSession() as session,
+        session.put(f"{simulator.url}/_simulator/accessKeys/narrowKeyId", json=key) as response,
+    ):
+        assert response.ok, await response.text()
+    async with client_of(simulator, ("narrowKeyId", "narrowKeySecret", "")) as client:
+        looks = [client.observe(ORDERS), client.observe(SESSIONS), unseen(client, BUSY)]
+        orders, sessions, error = await asyncio.gather(*looks)
+
+    assert isinstance(orders, Observation)
+    assert isinstance(sessions, Observation)
+    assert isinstance(error, CloudError)
+    assert is_direct(orders)
+    assert is_not_direct(sessions)
+    assert (error.reason, error.code) == (Reason.ACCESS_DENIED, "Forbidden.RAM")
+
+
+async def test_a_throttled_call_lowers_the_rate_of_its_account_and_no_other(simulator: SimulatorProcess) -> None:
+    limiter = Limiter(clock=time.monotonic, rate=100, burst=100)
+    await break_it(simulator, action="DescribeInstances", kind="throttle")
+    async with client_of(simulator, limiter=limiter) as client:
+        error = await unseen(client, ORDERS)
+        await client.observe(Target(BEIJING, "cn-beijing"))
+
+    assert error.reason is Reason.THROTTLED
+    assert limiter.rates() == {Account(None, "cn-hangzhou"): 50, Account(None, "cn-beijing"): 100}
+
+
+async def test_an_error_that_asks_for_a_pause_and_is_no_throttling_leaves_the_rate(simulator: SimulatorProcess) -> None:
+    limiter = Limiter(clock=time.monotonic, rate=100, burst=100)
+    await break_it(
+        simulator, action="DescribeInstances", kind="throttle", retryAfterMs=30_000, code="ServiceUnavailable"
+    )
+    async with client_of(simulator, limiter=limiter) as client:
+        error = await unseen(client, ORDERS)
+
+    assert error.reason is Reason.CLOUD_UNREACHABLE
+    assert limiter.rate(Account(None, "cn-hangzhou")) == 100
+    assert limiter.pause_left(Account(None, "cn-hangzhou")) > timedelta(seconds=25)
 
 
 async def test_another_error_of_the_net_info_is_an_error_even_if_the_instance_is_not_listed(

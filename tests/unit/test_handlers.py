@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tair_operator.handlers import needs_pass
-from tair_operator.models import ANNOTATION_RECONCILE
+from tair_operator.handlers import Approvals, needs_pass
+from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE
 
 
 def body(
@@ -36,3 +36,30 @@ def body(
 )
 def test_needs_pass(sentence: str, kind: str | None, event: dict[str, Any], answer: bool) -> None:  # noqa: FBT001
     assert needs_pass(kind, event) is answer, sentence
+
+
+def approved(approval: str | None) -> dict[str, Any]:
+    annotations = {ANNOTATION_APPROVE: approval} if approval else {}
+    return {"metadata": {"uid": "uid-1", "annotations": annotations}}
+
+
+def test_an_approval_that_comes_changes_or_goes_needs_a_pass() -> None:
+    approvals = Approvals()
+    events = [(None, None), (None, "a"), ("MODIFIED", "a"), ("MODIFIED", "b"), ("MODIFIED", None), ("MODIFIED", None)]
+
+    assert [approvals.changed(kind, approved(value)) for kind, value in events] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_resource_that_is_gone_is_forgotten() -> None:
+    approvals = Approvals()
+    approvals.changed("ADDED", approved("a"))
+    approvals.changed("DELETED", approved("a"))
+
+    assert approvals.changed("ADDED", approved("a")) is True

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from tair_operator.memory import Memory, ReleaseBudget
-from tair_operator.models import Action, Outcome
+from tair_operator.models import Action, ConnectionState, Outcome, Reason, TairInstance
 from tair_operator.ports import InstanceRef, Key
-from tests.builders import ID, KEY, NOW, REGION, ago, operation, resource, seconds, status
+from tests.builders import ID, KEY, NOW, REGION, ago, operation, planned, resource, seconds, status
 
 REF = InstanceRef(ID, REGION)
 OTHER = Key("team", "first")
@@ -107,8 +107,8 @@ def test_the_budget_slides() -> None:
     for number, age in ((1, 500), (2, 100)):
         budget.count(operation(outcome=Outcome.SUCCEEDED, id=f"op-{number}", started_at=ago(age)))
 
-    assert budget.wait(NOW) == seconds(100)
-    assert budget.wait(NOW + seconds(100)) is None
+    assert budget.wait(NOW, "uid-9") == seconds(100)
+    assert budget.wait(NOW + seconds(100), "uid-9") is None
 
 
 def test_the_budget_counts_what_a_resource_tells_once_and_only_releases_that_may_have_had_an_effect() -> None:
@@ -119,13 +119,75 @@ def test_the_budget_counts_what_a_resource_tells_once_and_only_releases_that_may
     for _ in range(3):
         budget.note(resource(False, key=KEY, status=status(operation=release, history=[release, refused, allocation])))
 
-    assert budget.wait(NOW) is None
+    assert budget.wait(NOW, "uid-9") is None
     budget.count(operation(id="op-4", started_at=ago(5)))
-    assert budget.wait(NOW) == seconds(590)
+    assert budget.wait(NOW, "uid-9") == seconds(590)
 
 
 def test_a_budget_of_zero_is_no_limit() -> None:
     budget = ReleaseBudget(0, timedelta(seconds=600))
     budget.count(operation(started_at=NOW))
 
-    assert budget.wait(NOW) is None
+    assert budget.wait(NOW, "uid-9") is None
+
+
+def draining(uid: str) -> TairInstance:
+    withdrawn = planned(Reason.DRAINING, withdrawn_at=ago(10))
+    return resource(False, uid=uid, status=status(ConnectionState.ALLOCATED, plan=withdrawn))
+
+
+def test_whoever_drains_has_a_place_in_the_budget() -> None:
+    budget = ReleaseBudget(2, timedelta(seconds=600))
+    budget.count(operation(outcome=Outcome.SUCCEEDED, started_at=ago(500)))
+    budget.note(draining("uid-1"))
+
+    assert budget.wait(NOW, "uid-2") == seconds(100)
+    assert budget.wait(NOW, "uid-1") is None
+
+
+def test_a_place_is_free_when_the_drain_is_over_or_the_resource_gone() -> None:
+    budget = ReleaseBudget(1, timedelta(seconds=600))
+    budget.note(draining("uid-1"))
+    assert budget.wait(NOW, "uid-2") == seconds(600)
+    budget.note(resource(False, uid="uid-1"))
+    assert budget.wait(NOW, "uid-2") is None
+
+    budget.note(draining("uid-1"))
+    budget.forget_all_but([resource(False, uid="uid-2")])
+
+    assert budget.wait(NOW, "uid-2") is None
+
+
+def test_a_place_is_counted_once_while_the_release_is_under_way() -> None:
+    budget = ReleaseBudget(2, timedelta(seconds=600))
+    withdrawn = planned(Reason.DRAINING, withdrawn_at=ago(10))
+    budget.note(resource(False, uid="uid-1", status=status(plan=withdrawn, operation=operation())))
+
+    assert budget.wait(NOW, "uid-2") is None
+
+
+def test_a_place_that_is_held_is_given_back_when_status_does_not_drain() -> None:
+    budget = ReleaseBudget(1, timedelta(seconds=600))
+    budget.hold_place("uid-1")
+    taken = budget.wait(NOW, "uid-2")
+    budget.note(resource(False, uid="uid-1"))
+
+    assert taken == seconds(600)
+    assert budget.wait(NOW, "uid-2") is None
+
+
+def test_a_plan_in_status_that_waits_or_allocates_takes_no_place() -> None:
+    budget = ReleaseBudget(1, timedelta(seconds=600))
+    waits = planned(Reason.WAITING_FOR_WINDOW)
+    allocates = planned(Reason.PENDING, action=Action.ALLOCATE, withdrawn_at=NOW)
+    for uid, plan in (("uid-1", waits), ("uid-2", allocates)):
+        budget.note(resource(False, uid=uid, status=status(plan=plan)))
+
+    assert budget.wait(NOW, "uid-9") is None
+
+
+def test_a_start_in_the_future_counts_as_now() -> None:
+    budget = ReleaseBudget(1, timedelta(seconds=600))
+    budget.count(operation(started_at=NOW + seconds(3600)))
+
+    assert budget.wait(NOW, "uid-9") == seconds(600)

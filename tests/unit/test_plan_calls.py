@@ -44,10 +44,10 @@ from tests.builders import (
     altered,
     cloud_error,
     context,
-    instance_status,
     minutes,
     observation,
     operation,
+    planned,
     ready_status,
     reconciling,
     refused,
@@ -69,7 +69,7 @@ def drifted(wanted: bool, policy: DriftPolicy | None = None, **more: Any) -> Tai
 
 def drift(verb: str, policy: str, state: ConnectionState) -> Plan:
     message = f"Somebody else {verb} the direct connection, and driftPolicy {policy} only reports that. {REMEDY}"
-    return stalled(Reason.DRIFT_DETECTED, message, state)
+    return stalled(Reason.DRIFT_DETECTED, message, state, drift=verb == "allocated")
 
 
 CONTESTED = stalled(
@@ -77,6 +77,7 @@ CONTESTED = stalled(
     "Somebody else allocated the direct connection again after a release that corrected the same. "
     "Find out who, then set spec.directConnection to true and back to false",
     ALLOCATED,
+    drift=True,
 )
 TWICE_GONE = context(seen={"absent and Normal": 5})
 
@@ -100,27 +101,27 @@ REACHED_AND_DRIFT = {
         drifted(False, DriftPolicy.REPORT), drift("allocated", "Report", ALLOCATED)
     ),
     "an endpoint that somebody allocated is released with Correct": Case(
-        drifted(False, DriftPolicy.CORRECT), release(corrects_drift=True)
+        drifted(False, DriftPolicy.CORRECT), release(corrects_drift=True, drift=True)
     ),
     "an endpoint that somebody allocated again is released only once": Case(
         drifted(False, DriftPolicy.CORRECT, operation=BY_RELEASE), CONTESTED
     ),
     "a release that was no correction does not count as one": Case(
         drifted(False, DriftPolicy.CORRECT, operation=operation(outcome=Outcome.SUCCEEDED), reached_at=ago(9)),
-        release(corrects_drift=True),
+        release(corrects_drift=True, drift=True),
     ),
     "an endpoint that somebody released is allocated again": Case(
-        drifted(True), allocate(corrects_drift=True), GONE, TWICE_GONE
+        drifted(True), allocate(corrects_drift=True, drift=False), GONE, TWICE_GONE
     ),
     "an endpoint that somebody released is allocated again with Correct": Case(
-        drifted(True, DriftPolicy.CORRECT), allocate(corrects_drift=True), GONE, TWICE_GONE
+        drifted(True, DriftPolicy.CORRECT), allocate(corrects_drift=True, drift=False), GONE, TWICE_GONE
     ),
     "an endpoint that somebody released is only reported with Report": Case(
         drifted(True, DriftPolicy.REPORT), drift("released", "Report", RELEASED), GONE, TWICE_GONE
     ),
     "an endpoint that somebody released is allocated again and again": Case(
         drifted(True, operation=operation(Action.ALLOCATE, Outcome.SUCCEEDED, drift=True), reached_at=ago(9)),
-        allocate(corrects_drift=True),
+        allocate(corrects_drift=True, drift=False),
         GONE,
         TWICE_GONE,
     ),
@@ -140,8 +141,14 @@ def ineligible(fact: str) -> Plan:
     return stalled(Reason.INSTANCE_NOT_ELIGIBLE, f"r-bp1 is not eligible: {fact}", ALLOCATED)
 
 
-MACHINE = "ComputingType is Ecs; only classic instances (Machine) can allocate or release one"
-CLUSTER = "ArchitectureType is standard; only cluster instances can allocate or release one"
+MACHINE = (
+    "ComputingType is Ecs and has to be Machine; a cloud-native instance has a direct connection by its connection "
+    "mode or not at all, and never by a call"
+)
+CLUSTER = (
+    "ArchitectureType is standard and has to be cluster; only cluster instances have a direct connection that can be "
+    "allocated or released"
+)
 
 ELIGIBILITY = {
     "a cloud-native instance is not eligible": Case(
@@ -272,18 +279,37 @@ REFUSALS = {
         "Forbidden.RAM",
         BLOCKED,
         0,
-        reconciling(Reason.ACCESS_DENIED, DENIED, ALLOCATED, seconds(15), "trouble: AccessDenied", "refused: op-1"),
+        reconciling(
+            Reason.ACCESS_DENIED,
+            DENIED,
+            ALLOCATED,
+            seconds(15),
+            "trouble: AccessDenied",
+            "refused: op-1",
+            planned=planned(Reason.ACCESS_DENIED),
+        ),
     ),
     "a denied call stalls after the grace": Case(
         after(refused("Forbidden.RAM")),
         stalled(
-            Reason.ACCESS_DENIED, DENIED, ALLOCATED, "trouble: AccessDenied", requeue_after=minutes(10) - seconds(9)
+            Reason.ACCESS_DENIED,
+            DENIED,
+            ALLOCATED,
+            "trouble: AccessDenied",
+            requeue_after=minutes(10) - seconds(9),
+            planned=planned(Reason.ACCESS_DENIED),
         ),
         context=context(refusal=BLOCKED, seen={"trouble: AccessDenied": 120}),
     ),
     "an invalid call stalls at once": Case(
         after(refused("InvalidPort")),
-        stalled(Reason.INVALID_REQUEST, INVALID_MESSAGE, ALLOCATED, requeue_after=minutes(10) - seconds(9)),
+        stalled(
+            Reason.INVALID_REQUEST,
+            INVALID_MESSAGE,
+            ALLOCATED,
+            requeue_after=minutes(10) - seconds(9),
+            planned=planned(Reason.INVALID_REQUEST),
+        ),
         context=context(refusal=INVALID),
     ),
     "a denied call is made again after ten minutes": Case(
@@ -291,7 +317,13 @@ REFUSALS = {
     ),
     "a call that is denied again waits twice as long": Case(
         after(refused("InvalidPort", finished_at=NOW - minutes(10), attempt=2)),
-        stalled(Reason.INVALID_REQUEST, INVALID_MESSAGE, ALLOCATED, requeue_after=minutes(10)),
+        stalled(
+            Reason.INVALID_REQUEST,
+            INVALID_MESSAGE,
+            ALLOCATED,
+            requeue_after=minutes(10),
+            planned=planned(Reason.INVALID_REQUEST),
+        ),
         context=context(refusal=INVALID),
     ),
     "a call that is denied for ever is made every six hours": Case(
@@ -305,9 +337,24 @@ REFUSALS = {
         context=context(refusal=BLOCKED),
     ),
     "a denied call is made again when the instance has changed": Case(
-        after(refused("Forbidden.RAM"), instance=instance_status(engine_version="4.0")),
+        after(refused("Forbidden.RAM", instance="cluster Machine 4.0 VPC")),
         release(),
         context=context(refusal=BLOCKED),
+    ),
+    "a fact that the cloud did not tell once is no change of the instance": Case(
+        after(refused("Forbidden.RAM", instance="cluster Machine - VPC")),
+        stalled(
+            Reason.ACCESS_DENIED,
+            DENIED,
+            ALLOCATED,
+            "trouble: AccessDenied",
+            requeue_after=minutes(10) - seconds(9),
+            planned=planned(Reason.ACCESS_DENIED),
+        ),
+        context=context(refusal=BLOCKED, seen={"trouble: AccessDenied": 120}),
+    ),
+    "a call that was refused for its credentials is repeated as soon as a look is let in": repeated(
+        "InvalidAccessKeyId.NotFound", (ErrorClass.BLOCKED, Reason.CREDENTIALS_INVALID), 5, release()
     ),
     "a denied call is made again when the spec has changed": Case(
         resource(False, generation=2, status=status(ALLOCATED, operation=refused("Forbidden.RAM"))),
@@ -331,6 +378,7 @@ REFUSALS = {
             "ReleaseDirectConnection was refused with New.Code: Because of New.Code.",
             ALLOCATED,
             requeue_after=minutes(10) - seconds(9),
+            planned=planned(Reason.INVALID_REQUEST),
         ),
         context=context(refusal=INVALID),
     ),
@@ -360,7 +408,13 @@ REFUSALS = {
             annotations=ASKED,
             status=status(ALLOCATED, operation=refused("InvalidPort"), last_handled_reconcile_at="1"),
         ),
-        stalled(Reason.INVALID_REQUEST, INVALID_MESSAGE, ALLOCATED, requeue_after=minutes(10) - seconds(9)),
+        stalled(
+            Reason.INVALID_REQUEST,
+            INVALID_MESSAGE,
+            ALLOCATED,
+            requeue_after=minutes(10) - seconds(9),
+            planned=planned(Reason.INVALID_REQUEST),
+        ),
         context=context(refusal=INVALID),
     ),
     "a refused allocation says nothing about a release": Case(
@@ -442,6 +496,7 @@ LAST_CHECKS = {
             "Releases are held for the whole fleet (releases: Hold in the operator's access list)",
             ALLOCATED,
             minutes(1),
+            planned=planned(Reason.RELEASES_HELD),
         ),
         context=replace(context(), grant=Grant(EVERYTHING, are_releases_held=True)),
     ),
@@ -470,6 +525,7 @@ LAST_CHECKS = {
             "The resource is being deleted; the direct connection is left as it is",
             ALLOCATED,
             None,
+            lets_go=True,
         ),
     ),
     "an instance that an older resource manages is not called for": Case(

@@ -2,49 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from tair_operator.ports import ClusterUnavailableError, ConflictError, Key
-from tair_operator.queue import Priority, WorkQueue, work
-from tests.builders import seconds
+from tair_operator.queue import CLOCK_EVERY, Priority, WorkQueue, current_errand, work
+from tests.builders import minutes, seconds
+from tests.virtual_time import now, virtually
 
 A, B, C = Key("shop", "a"), Key("shop", "b"), Key("shop", "c")
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A real event loop whose time jumps to the next timer instead of waiting for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._jumped = 0.0
-
-    def time(self) -> float:
-        return self._jumped
-
-    def _run_once(self) -> None:
-        timers = [timer.when() for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
-        if timers and not self._ready:  # type: ignore[attr-defined]
-            self._jumped = max(self._jumped, min(timers))
-        super()._run_once()  # type: ignore[misc]
-
-
-def virtually(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run a test on a loop with virtual time."""
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(test())
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
-
-
-def now() -> float:
-    return round(asyncio.get_running_loop().time(), 6)
 
 
 def queue_without_jitter() -> WorkQueue:
@@ -139,6 +107,30 @@ async def test_a_key_that_was_raised_runs_once() -> None:
     assert await other == B
 
 
+async def test_one_run_in_ten_is_the_clocks_while_one_waits() -> None:
+    queue = queue_without_jitter()
+    users = [Key("users", f"{number:02}") for number in range(25)]
+    for key in (*users[:2], A, B, C, *users[2:]):
+        queue.add(key, Priority.CLOCK if key in {A, B, C} else Priority.USER)
+    order = await drain(queue)
+
+    assert CLOCK_EVERY == 10
+    assert order == [*users[:9], A, *users[9:18], B, *users[18:], C]
+
+
+async def test_the_clock_has_no_turn_to_catch_up_on_when_it_did_not_wait() -> None:
+    queue = queue_without_jitter()
+    users = [Key("users", f"{number:02}") for number in range(25)]
+    for key in users:
+        queue.add(key)
+    before = [await queue.get() for _ in range(20)]
+    queue.add(A, Priority.CLOCK)
+    for key in before:
+        queue.done(key)
+
+    assert await drain(queue) == [*users[20:], A]
+
+
 async def test_it_knows_what_it_knows() -> None:
     queue = queue_without_jitter()
     idle = queue.is_idle()
@@ -212,6 +204,33 @@ async def test_failures_in_a_row_double_the_pause_up_to_five_minutes() -> None:
 
     assert queue.retry(A) == timedelta(seconds=0.2)
     queue.cancel_timers()
+
+
+@virtually
+async def test_what_follows_from_an_edit_is_the_users_for_five_minutes() -> None:
+    async def order_after(pause: float) -> list[Key]:
+        queue = queue_without_jitter()
+        queue.add(A)
+        queue.done(await queue.get())
+        queue.add_after(A, seconds(pause))
+        queue.add_after(B, seconds(pause - 1))
+        await asyncio.sleep(pause + 1)
+        return await drain(queue)
+
+    assert await order_after(299) == [A, B]
+    assert await order_after(300) == [B, A]
+
+
+@virtually
+async def test_a_run_that_waits_for_an_event_ends_what_follows_from_an_edit() -> None:
+    queue = queue_without_jitter()
+    queue.add(A)
+    queue.done(await queue.get())
+    queue.rest(A)
+    queue.add(B, Priority.CLOCK)
+    queue.add(A, Priority.CLOCK)
+
+    assert await drain(queue) == [B, A]
 
 
 # --- Workers ---
@@ -361,3 +380,83 @@ async def test_several_workers_share_the_keys_and_run_none_twice_at_once() -> No
     queue.cancel_timers()
 
     assert most == 2
+
+
+class Lanes:
+    """Passes that note for whom they run, before and after they wait."""
+
+    def __init__(self, passes: int) -> None:
+        self.left = passes
+        self.seen: list[tuple[str, Priority | None, Priority | None]] = []
+        self.stopping = asyncio.Event()
+
+    async def reconcile(self, key: Key) -> timedelta | None:
+        errand = current_errand()
+        assert errand is not None
+        before = errand.priority
+        await asyncio.sleep(1)
+        # Tasks that the pass starts belong to it.
+        inner = await asyncio.create_task(_errand_priority())
+        self.seen.append((key.name, before, inner))
+        self.left -= 1
+        if not self.left:
+            self.stopping.set()
+        return None
+
+
+async def _errand_priority() -> Priority | None:
+    errand = current_errand()
+    return errand.priority if errand else None
+
+
+@virtually
+async def test_a_pass_knows_for_whom_it_runs_and_learns_of_an_edit_meanwhile() -> None:
+    queue, lanes = queue_without_jitter(), Lanes(4)
+    queue.add(A, Priority.CLOCK)
+    queue.add(B, Priority.CLOCK)
+    queue.add(C)
+    asyncio.get_running_loop().call_later(1.5, queue.add, A)
+    asyncio.get_running_loop().call_later(1.6, queue.add, A, Priority.CLOCK)
+    await work(queue, lanes.reconcile, lanes.stopping)
+    queue.cancel_timers()
+
+    user, clock = Priority.USER, Priority.CLOCK
+    assert lanes.seen == [("c", user, user), ("a", clock, user), ("a", user, user), ("b", clock, clock)]
+    assert current_errand() is None
+
+
+@virtually
+async def test_a_pass_that_waits_for_an_event_is_no_more_the_users() -> None:
+    queue, lanes = queue_without_jitter(), Lanes(2)
+    queue.add(A)
+    asyncio.get_running_loop().call_later(60, queue.add, A, Priority.CLOCK)
+    await work(queue, lanes.reconcile, lanes.stopping)
+
+    assert [before for _, before, _ in lanes.seen] == [Priority.USER, Priority.CLOCK]
+
+
+@virtually
+async def test_an_edit_is_looked_at_within_seconds_though_ten_thousand_resyncs_wait() -> None:
+    queue, stopping = queue_without_jitter(), asyncio.Event()
+    waits: list[float] = []
+    served = 0
+
+    async def reconcile(key: Key) -> timedelta | None:
+        nonlocal served
+        served += 1
+        await asyncio.sleep(1.6)
+        if key.namespace == "edited":
+            waits.append(now() - float(key.name))
+        if len(waits) == 20:
+            stopping.set()
+        return minutes(10)
+
+    for number in range(10_000):
+        queue.add(Key("resynced", str(number)), Priority.CLOCK)
+    for second in range(10, 210, 10):
+        asyncio.get_running_loop().call_later(second, queue.add, Key("edited", str(second)))
+    await asyncio.gather(*(work(queue, reconcile, stopping) for _ in range(16)))
+    queue.cancel_timers()
+
+    assert served < 3000
+    assert max(waits) < 4

@@ -13,6 +13,7 @@ from tests.fakes import (
     Scripted,
     absent,
     fail,
+    granting,
     present,
     rejection,
     world,
@@ -49,6 +50,7 @@ async def test_a_release_ends_with_a_status_that_tells_its_whole_story() -> None
         "action": "ReleaseDirectConnection",
         "generation": 1,
         "attempt": 1,
+        "instance": "cluster Machine - -",
         "startedAt": "2026-03-02T12:00:00Z",
         "finishedAt": status["operation"]["finishedAt"],
         "outcome": "Succeeded",
@@ -243,7 +245,7 @@ async def test_of_two_resources_for_one_instance_the_younger_calls_nothing() -> 
 async def test_a_resource_that_the_access_list_does_not_serve_does_not_compete() -> None:
     w = world(present(), resource(True))
     w.cluster.create(resource(False, key=YOUNGER, uid="uid-2", created=NOW + timedelta(seconds=1)))
-    w.operator.grant = lambda found: Grant(EVERYTHING if found.metadata.uid == "uid-2" else frozenset())
+    w.operator.grant = granting(lambda found: Grant(EVERYTHING if found.metadata.uid == "uid-2" else frozenset()))
 
     await w.run(60, YOUNGER)
 
@@ -265,9 +267,9 @@ async def test_what_is_remembered_of_a_deleted_resource_is_dropped() -> None:
     await w.run(20)
     grown = await w.one_pass()
 
-    w.operator.learn([w.seen()])
+    await w.operator.learn([w.seen()])
     kept = await w.one_pass()
-    w.operator.learn([])
+    await w.operator.learn([])
 
     assert grown is not None
     assert kept == grown

@@ -12,7 +12,6 @@ from tair_operator.access import AccessFile
 from tair_operator.ports import ClusterUnavailableError
 from tair_operator.queue import WorkQueue
 from tair_operator.runtime import Operator, WatchEndedError
-from tair_operator.situation import Policy
 from tests.builders import KEY, resource
 from tests.fakes import FakeClock, World, fail, present, world
 
@@ -43,7 +42,6 @@ def operator_on(w: World, access: AccessFile | None = None, queue: WorkQueue | N
         reconciler=w.operator,
         access=access,
         clock=FakeClock(),
-        policy=Policy(),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tair_operator.settings import Settings, SettingsError, load_settings
+from tair_operator.settings import CredentialsSource, Settings, SettingsError, load_settings
 from tair_operator.situation import Policy
 from tests.builders import seconds
 
@@ -186,6 +186,147 @@ def test_plain_http_has_to_be_wanted(load: Load, url: str) -> None:
 
 def test_plain_http_is_reported_together_with_other_mistakes(load: Load) -> None:
     assert len(load.mistakes({"ENDPOINT": "http://127.0.0.1", "WORKERS": "0"})) == 2
+
+
+@pytest.mark.parametrize("name", ["STS_ENDPOINT", "ECS_METADATA_ENDPOINT"])
+def test_the_other_endpoints_are_origins_too(load: Load, name: str) -> None:
+    (mistake,) = load.mistakes({name: f"https://{SECRET}@example.com/path"})
+
+    assert mistake.startswith(f"TAIR_OPERATOR_{name}: must be http(s)://host[:port] without path, query or user (")
+    assert SECRET not in mistake
+
+
+def test_each_plain_http_endpoint_is_named(load: Load) -> None:
+    url = "http://127.0.0.1:8000"
+    variables = {"ENDPOINT": "https://example.com", "STS_ENDPOINT": url, "ECS_METADATA_ENDPOINT": url}
+
+    (mistake,) = load.mistakes(variables)
+
+    assert mistake.split(" (")[0] == (
+        "TAIR_OPERATOR_ALLOW_HTTP: the STS endpoint and the metadata endpoint are plain http: use https, or set this "
+        "to true for the simulator"
+    )
+    assert load(variables | {"ALLOW_HTTP": "true"}).sts_endpoint == url
+
+
+def test_the_real_metadata_service_speaks_http_and_needs_no_permission(load: Load) -> None:
+    assert load().ecs_metadata_endpoint == "http://100.100.100.200"
+    assert load({"ECS_METADATA_ENDPOINT": "http://100.100.100.200/"}).allow_http is False
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, CredentialsSource.ENVIRONMENT),
+        ({"CREDENTIALS_DIRECTORY": "/keys"}, CredentialsSource.FILES),
+        ({"CREDENTIALS_DIRECTORY": "/keys", "CREDENTIALS_SOURCE": "Files"}, CredentialsSource.FILES),
+        ({"CREDENTIALS_SOURCE": "Environment"}, CredentialsSource.ENVIRONMENT),
+        ({"CREDENTIALS_SOURCE": "RRSA"}, CredentialsSource.RRSA),
+        ({"CREDENTIALS_SOURCE": "ECSRAMRole", "ECS_ROLE_NAME": "node"}, CredentialsSource.ECS_RAM_ROLE),
+    ],
+    ids=str,
+)
+def test_there_is_one_source_of_credentials(load: Load, variables: dict[str, str], expected: CredentialsSource) -> None:
+    assert load(variables).own_source is expected
+
+
+ROLE = "acs:ram::1234567890123456:role/tair"
+FOR_STS = {"VPC_ENDPOINTS": "true", "CREDENTIALS_SOURCE": "RRSA"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        (
+            {"CREDENTIALS_SOURCE": "Files"},
+            "CREDENTIALS_SOURCE: Files needs TAIR_OPERATOR_CREDENTIALS_DIRECTORY",
+        ),
+        (
+            {"CREDENTIALS_SOURCE": "RRSA", "CREDENTIALS_DIRECTORY": SECRET},
+            "CREDENTIALS_SOURCE: TAIR_OPERATOR_CREDENTIALS_DIRECTORY is set, which is for Files: unset one of the two",
+        ),
+        (
+            {"CREDENTIALS_SOURCE": "Environment", "CREDENTIALS_DIRECTORY": SECRET},
+            "CREDENTIALS_SOURCE: TAIR_OPERATOR_CREDENTIALS_DIRECTORY is set, which is for Files: unset one of the two",
+        ),
+        (
+            {"CREDENTIALS_SOURCE": SECRET},
+            "CREDENTIALS_SOURCE: Input should be 'Environment', 'Files', 'RRSA' or 'ECSRAMRole'",
+        ),
+        (
+            {"ECS_ROLE_NAME": SECRET},
+            "ECS_ROLE_NAME: set TAIR_OPERATOR_CREDENTIALS_SOURCE to ECSRAMRole as well, or unset this",
+        ),
+        (
+            {"ASSUME_ROLE_EXTERNAL_ID": SECRET},
+            "ASSUME_ROLE_EXTERNAL_ID: set TAIR_OPERATOR_ASSUME_ROLE_ARN as well, or unset this",
+        ),
+        (
+            {"STS_REGION": "cn-hangzhou", "STS_ENDPOINT": "https://example.com"},
+            "STS_REGION: TAIR_OPERATOR_STS_ENDPOINT is set as well: unset one of the two",
+        ),
+        (FOR_STS, "STS_REGION: needed with TAIR_OPERATOR_VPC_ENDPOINTS: inside a VPC there is one STS per region"),
+        (
+            {"VPC_ENDPOINTS": "true", "ASSUME_ROLE_ARN": ROLE},
+            "STS_REGION: needed with TAIR_OPERATOR_VPC_ENDPOINTS: inside a VPC there is one STS per region",
+        ),
+        ({"ROLE_SESSION_SECONDS": "899"}, "ROLE_SESSION_SECONDS: Input should be greater than or equal to 900"),
+        ({"ROLE_SESSION_SECONDS": "43201"}, "ROLE_SESSION_SECONDS: Input should be less than or equal to 43200"),
+    ],
+    ids=str,
+)
+def test_settings_of_credentials_that_do_not_go_together(load: Load, variables: dict[str, str], expected: str) -> None:
+    (mistake,) = load.mistakes(variables)
+
+    assert mistake.split(" (")[0] == f"TAIR_OPERATOR_{expected}"
+    assert SECRET not in mistake
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ASSUME_ROLE_ARN", "OIDC_PROVIDER_ARN", "ROLE_SESSION_NAME", "STS_REGION"],
+)
+def test_what_is_no_arn_name_or_region_is_refused_without_being_shown(load: Load, name: str) -> None:
+    (mistake,) = load.mistakes({name: f"{SECRET} x"})
+
+    assert mistake.startswith(f"TAIR_OPERATOR_{name}: String should match pattern ")
+    assert SECRET not in mistake
+
+
+def test_all_mistakes_about_credentials_are_reported_at_once(load: Load) -> None:
+    mistakes = load.mistakes(
+        {
+            "CREDENTIALS_SOURCE": "Files",
+            "ASSUME_ROLE_ARN": "tair",
+            "OIDC_PROVIDER_ARN": ROLE,
+            "STS_ENDPOINT": "sts",
+            "ROLE_SESSION_SECONDS": "1",
+            "ASSUME_ROLE_EXTERNAL_ID": "ours",
+        }
+    )
+
+    assert sorted(mistake.split(":")[0] for mistake in mistakes) == [
+        "TAIR_OPERATOR_ASSUME_ROLE_ARN",
+        "TAIR_OPERATOR_CREDENTIALS_SOURCE",
+        "TAIR_OPERATOR_OIDC_PROVIDER_ARN",
+        "TAIR_OPERATOR_ROLE_SESSION_SECONDS",
+        "TAIR_OPERATOR_STS_ENDPOINT",
+    ]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        FOR_STS | {"STS_REGION": "cn-hangzhou"},
+        FOR_STS | {"STS_ENDPOINT": "https://sts.aliyuncs.com"},
+        {"VPC_ENDPOINTS": "true"},
+        {"ASSUME_ROLE_ARN": ROLE, "ASSUME_ROLE_EXTERNAL_ID": "ours"},
+        {"ECS_METADATA_ENDPOINT": "https://example.com", "OIDC_PROVIDER_ARN": ROLE.replace("role", "oidc-provider")},
+    ],
+    ids=str,
+)
+def test_settings_of_credentials_that_go_together(load: Load, variables: dict[str, str]) -> None:
+    assert load(variables).role_session_name == "tair-operator"
 
 
 def test_a_port_is_a_port(load: Load) -> None:

@@ -1,5 +1,6 @@
 """The status that a pass leaves behind, and what is worth a write."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from tair_operator.models import (
     Condition,
     ConnectionState,
     DirectConnectionStatus,
+    DriftStatus,
     ErrorStatus,
     Operation,
     Outcome,
@@ -19,7 +21,9 @@ from tair_operator.models import (
     TairInstance,
     TairInstanceStatus,
 )
+from tair_operator.plan import decide
 from tair_operator.ports import Observation
+from tair_operator.situation import endpoint_id
 from tair_operator.stance import Plan, Stance
 from tair_operator.status import Look, is_worth_writing, next_status
 from tests.builders import (
@@ -28,6 +32,7 @@ from tests.builders import (
     ago,
     cloud_error,
     condition,
+    context,
     endpoint,
     instance_status,
     observation,
@@ -292,11 +297,14 @@ def test_a_value_that_is_seen_again_was_reached_before() -> None:
     assert after(RELEASED, made, observation(False)).reached == made.status.reached
 
 
-def test_a_value_that_our_own_call_leaves_is_forgotten() -> None:
+def test_a_value_that_our_own_call_leaves_is_marked() -> None:
     made = resource(True, status=ready_status(False))
     intent = operation(Action.ALLOCATE, Outcome.STARTED)
 
-    assert next_status(made, BUSY, Look(observation(False)), NOW, intent=intent).reached is None
+    reached = next_status(made, BUSY, Look(observation(False)), NOW, intent=intent).reached
+
+    assert made.status.reached is not None
+    assert reached == made.status.reached.model_copy(update={"left_by": "op-1"})
 
 
 def test_a_value_that_our_own_call_brings_back_is_kept() -> None:
@@ -322,6 +330,122 @@ def test_nothing_is_reached_where_nothing_is_wanted() -> None:
     plan = Plan(Stance.READY, Reason.OBSERVED, "", ConnectionState.ALLOCATED, ready="True")
 
     assert after(plan, resource(status=ready_status(True))).reached is None
+
+
+def test_a_value_that_our_allocation_brought_about_names_the_endpoint() -> None:
+    made = resource(True, status=status(operation=operation(Action.ALLOCATE)))
+    plan = replace(ALLOCATED, outcome=Outcome.SUCCEEDED)
+
+    assert after(plan, made).reached == ReachedStatus(
+        direct_connection=True, operation_id="op-1", endpoint_id=endpoint_id(endpoint()), time=NOW
+    )
+
+
+def test_an_endpoint_that_was_there_before_is_nobodys() -> None:
+    assert after(ALLOCATED, resource(True)).reached == ReachedStatus(direct_connection=True, time=NOW)
+
+
+def test_our_endpoint_stays_ours_while_it_is_seen_again() -> None:
+    once = after(
+        replace(ALLOCATED, outcome=Outcome.SUCCEEDED),
+        resource(True, status=status(operation=operation(Action.ALLOCATE))),
+    )
+    other = observation(endpoints=(endpoint(vpc_instance_id="of-somebody-else"),))
+
+    assert after(ALLOCATED, resource(True, status=once), other, NOW + seconds(60)).reached == once.reached
+
+
+def test_an_allocation_that_ended_is_reached_whatever_else_the_pass_has_to_say() -> None:
+    made = resource(True, status=status(operation=operation(Action.ALLOCATE)))
+    reached = after(replace(BUSY, outcome=Outcome.SUCCEEDED), made).reached
+
+    assert reached is not None
+    assert (reached.operation_id, reached.endpoint_id) == ("op-1", endpoint_id(endpoint()))
+
+
+def test_an_allocation_that_the_manifest_wants_no_more_is_not_reached() -> None:
+    made = resource(False, status=status(operation=operation(Action.ALLOCATE)))
+
+    assert after(replace(BUSY, outcome=Outcome.SUCCEEDED), made).reached is None
+
+
+def test_a_value_that_was_left_is_reached_anew() -> None:
+    left = ReachedStatus(direct_connection=True, left_by="op-1", time=ago(60))
+    made = resource(True, status=status().model_copy(update={"reached": left}))
+
+    assert after(ALLOCATED, made).reached == ReachedStatus(direct_connection=True, time=NOW)
+
+
+# --- How many releases are over ---
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome", "before", "count"),
+    [
+        (Action.RELEASE, Outcome.SUCCEEDED, None, 1),
+        (Action.RELEASE, Outcome.FAILED, 1, 2),
+        (Action.RELEASE, Outcome.UNKNOWN, 1, 1),
+        (Action.RELEASE, None, None, None),
+        (Action.ALLOCATE, Outcome.SUCCEEDED, None, None),
+        (Action.ALLOCATE, Outcome.FAILED, 3, 3),
+    ],
+)
+def test_a_release_that_may_have_had_an_effect_is_counted_when_it_is_over(
+    action: Action, outcome: Outcome | None, before: int | None, count: int | None
+) -> None:
+    made = resource(False, status=status(operation=operation(action), finished_releases=before))
+
+    assert after(replace(BUSY, outcome=outcome), made).finished_releases == count
+
+
+def test_a_look_without_any_operation_counts_nothing() -> None:
+    assert after(BUSY, resource(False)).finished_releases is None
+
+
+# --- Drift ---
+
+SINCE = DriftStatus(direct_connection=True, since=ago(60))
+
+
+@pytest.mark.parametrize(
+    ("before", "drift", "expected"),
+    [
+        pytest.param(None, None, None, id="none"),
+        pytest.param(None, True, DriftStatus(direct_connection=True, since=NOW), id="new"),
+        pytest.param(SINCE, True, SINCE, id="the same"),
+        pytest.param(SINCE, False, DriftStatus(direct_connection=False, since=NOW), id="another"),
+        pytest.param(SINCE, None, None, id="gone"),
+    ],
+)
+def test_a_drift_is_shown_since_it_was_first_seen(
+    before: DriftStatus | None,
+    drift: bool | None,  # noqa: FBT001 - a column of the table
+    expected: DriftStatus | None,
+) -> None:
+    assert after(replace(BUSY, drift=drift), resource(False, status=status(drift=before))).drift == expected
+
+
+def test_a_drift_is_kept_while_nothing_is_seen() -> None:
+    made = resource(False, status=status(drift=SINCE))
+
+    assert next_status(made, replace(BUSY, drift=None), Look(), NOW).drift == SINCE
+
+
+@pytest.mark.parametrize(
+    ("seen", "drift"),
+    [
+        pytest.param(observation(None), True, id="a reply that says nothing"),
+        pytest.param(observation(missing=True), True, id="an instance that is not listed"),
+        pytest.param(observation(False, "Changing"), True, id="absence on a busy instance"),
+        pytest.param(observation(False), None, id="absence after a release"),
+        pytest.param(observation(), True, id="presence"),
+    ],
+)
+def test_a_drift_outlives_a_look_that_shows_nothing(seen: Observation, drift: bool | None) -> None:  # noqa: FBT001
+    state = ConnectionState.ALLOCATED if drift else ConnectionState.RELEASED
+    made = resource(False, status=status(state, reached=False, drift=SINCE))
+
+    assert decide(made, seen, context(), NOW).drift is drift
 
 
 # --- Errors ---

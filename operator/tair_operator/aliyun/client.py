@@ -1,8 +1,9 @@
 """Alibaba Cloud R-kvstore as the core sees it: look at an instance, change its direct connection.
 
 Implements ``ports.Cloud``. A call goes through the limiter with the credentials
-of the moment, and ``exchange`` sends it. Nothing is retried here: whether to
-call again is a decision, and decisions are made in ``plan``.
+of the moment, and ``exchange`` sends it. Looks at several instances share one
+DescribeInstances, see ``batches``. Nothing is retried here: whether to call again
+is a decision, and decisions are made in ``plan``.
 
 What has to be waited for is waited for in ``prepare``. It also sees to it that
 the connection pool has a connection that was in use a moment ago. As a rule the
@@ -20,9 +21,10 @@ from typing import TypeVar
 import aiohttp
 
 from tair_operator.aliyun import errors
+from tair_operator.aliyun.batches import SIZE_MAX, Batches, Close, Look, Looks
 from tair_operator.aliyun.credentials import CredentialsProvider
 from tair_operator.aliyun.exchange import Call, Exchange, Reply, throttled, unreadable
-from tair_operator.aliyun.limiter import Account, Limiter
+from tair_operator.aliyun.limiter import Account, Limiter, Urgency
 from tair_operator.aliyun.replies import Fields, UnreadableError, endpoints_in, instance_in, tls_in, window_in
 from tair_operator.aliyun.wire import Limits
 from tair_operator.models import Action, Reason
@@ -36,7 +38,6 @@ from tair_operator.ports import (
     Effect,
     Endpoint,
     ErrorClass,
-    Instance,
     Observation,
     Principal,
     Target,
@@ -78,6 +79,7 @@ class AliyunClient:
         self._credentials = credentials
         self._limiter = limiter
         self._exchange = Exchange(session, clock, new_nonce, endpoint=endpoint, vpc=vpc)
+        self._batches = Batches(limiter.acquire, self._describe_instances, clock.monotonic)
         self._read_limits = Limits(connect=read_deadline, total=read_deadline, body=READ_BYTES)
         self._call_limits = Limits(connect=CONNECT_DEADLINE, total=call_deadline, body=CALL_BYTES)
 
@@ -133,19 +135,36 @@ class AliyunClient:
         try:
             call = await self._admit(action, _parameters(action, target, address), target, urgent=True)
             if not self._exchange.is_warm(target.region_id):
-                await self._describe_endpoints(target)
+                await self._describe_endpoints(target, urgent=True)
         except CloudError as error:
             raise replace(error, sent=False, effect=Effect.NONE) from error
         return SignedCall(self._send, call, self._call_limits, target.principal)
 
-    async def _describe_instance(self, target: Target) -> tuple[datetime, Instance | None]:
-        ids = target.instance_id
-        parameters = {"RegionId": target.region_id, "InstanceIds": ids, "PageNumber": "1", "PageSize": "30"}
-        return await self._read("DescribeInstances", parameters, target, lambda fields: instance_in(fields, ids))
+    async def _describe_instance(self, target: Target) -> Look:
+        # What is wrong with the credentials, or a pause, is said to each on its own; the batch asks once more.
+        await self._call("DescribeInstances", {}, target)
+        return await self._batches.look(Account(target.principal, target.region_id), target.instance_id)
 
-    async def _describe_endpoints(self, target: Target) -> tuple[datetime, tuple[Endpoint, ...]]:
+    async def _describe_instances(self, account: Account, close: Close) -> Looks:
+        """Send the call that a batch was admitted for, about all who are in it when it leaves."""
+        credentials = await self._credentials(account.principal).get()
+        # From here on nobody joins, and nothing is waited for before the request is sent.
+        ids = close()
+        parameters = {
+            "RegionId": account.region_id,
+            "InstanceIds": ",".join(ids),
+            "PageNumber": "1",
+            "PageSize": str(SIZE_MAX),
+        }
+        call = Call("DescribeInstances", parameters, account.region_id, credentials)
+        reply = await self._send(call, self._read_limits, account.principal)
+        return {instance_id: _look(call, reply, instance_id) for instance_id in ids}
+
+    async def _describe_endpoints(
+        self, target: Target, *, urgent: bool = False
+    ) -> tuple[datetime, tuple[Endpoint, ...]]:
         parameters = {"InstanceId": target.instance_id}
-        return await self._read("DescribeDBInstanceNetInfo", parameters, target, endpoints_in)
+        return await self._read("DescribeDBInstanceNetInfo", parameters, target, endpoints_in, urgent=urgent)
 
     async def _detail(self, detail: Detail, target: Target, understand: Callable[[Fields], T]) -> T | None:
         try:
@@ -158,9 +177,15 @@ class AliyunClient:
         return answer
 
     async def _read(
-        self, action: str, parameters: dict[str, str], target: Target, understand: Callable[[Fields], T]
+        self,
+        action: str,
+        parameters: dict[str, str],
+        target: Target,
+        understand: Callable[[Fields], T],
+        *,
+        urgent: bool = False,
     ) -> tuple[datetime, T]:
-        call = await self._admit(action, parameters, target)
+        call = await self._admit(action, parameters, target, urgent=urgent)
         reply = await self._send(call, self._read_limits, target.principal)
         try:
             return reply.sent_at, understand(reply.fields)
@@ -168,19 +193,29 @@ class AliyunClient:
             raise unreadable(call, error, reply) from None
 
     async def _admit(self, action: str, parameters: dict[str, str], target: Target, *, urgent: bool = False) -> Call:
+        call = await self._call(action, parameters, target)
+        # Without an urgency of its own, a call has that of the pass.
+        urgency = (lambda: Urgency.CHANGE) if urgent else None
+        await self._limiter.acquire(Account(target.principal, target.region_id), urgency)
+        return call
+
+    async def _call(self, action: str, parameters: dict[str, str], target: Target) -> Call:
+        """Return the call, unless the cloud has asked for a pause that is too long to wait for."""
         call = Call(action, parameters, target.region_id, await self._credentials(target.principal).get())
-        left = self._limiter.pause_left(_account(call))
+        left = self._limiter.pause_left(Account(target.principal, target.region_id))
         if left > PATIENCE:
             raise throttled(call, left)
-        await self._limiter.acquire(_account(call), urgent=urgent)
         return call
 
     async def _send(self, call: Call, limits: Limits, principal: Principal | None) -> Reply:
+        account = Account(principal, call.region_id)
         try:
             return await self._exchange.send(call, limits)
         except CloudError as error:
-            if error.retry_after is not None:
-                self._limiter.pause(_account(call), error.retry_after)
+            if error.reason is Reason.THROTTLED:
+                self._limiter.throttled(account, error.retry_after)
+            elif error.retry_after is not None:
+                self._limiter.pause(account, error.retry_after)
             if error.reason is Reason.CREDENTIALS_INVALID:
                 self._credentials(principal).invalidate()
             raise
@@ -229,8 +264,12 @@ def _parameters(action: Action, target: Target, address: Address = ANYWHERE) -> 
     return parameters
 
 
-def _account(call: Call) -> Account:
-    return Account(call.credentials.access_key_id, call.region_id)
+def _look(call: Call, reply: Reply, instance_id: str) -> Look | CloudError:
+    """Return what the reply shows of one instance: one that cannot be read says nothing about the others."""
+    try:
+        return reply.sent_at, instance_in(reply.fields, instance_id)
+    except UnreadableError as error:
+        return unreadable(call, error, reply)
 
 
 async def _settled(call: Awaitable[T]) -> T | CloudError:

@@ -47,6 +47,7 @@ REDIRECTED = "Redirected"
 PAUSED = "Paused"
 CREDENTIALS_MISSING = "CredentialsMissing"
 CREDENTIALS_MALFORMED = "CredentialsMalformed"
+CREDENTIALS_UNREADABLE = "CredentialsUnreadable"
 
 # Where the rows come from, in the Alibaba Cloud help centre unless it says otherwise.
 _RELEASE = "API page ReleaseDirectConnection"
@@ -55,6 +56,8 @@ _BOTH = "API pages ReleaseDirectConnection and AllocateDirectConnection"
 _PRODUCT = "error code table of ApsaraDB for Redis (R-kvstore)"
 _COMMON = "common error codes of Alibaba Cloud services"
 _TERRAFORM = "Alibaba's Terraform provider, which handles it for R-kvstore"
+_STS = "API pages AssumeRole and AssumeRoleWithOIDC of STS"
+_RRSA = "RRSA in the user guide of ACK; API page AssumeRoleWithOIDC of STS"
 _OPERATOR = "this operator"
 
 _WRONG_SIGNATURE = "check the AccessKey secret that belongs to this AccessKey id"
@@ -62,6 +65,10 @@ _KEY = "check that the AccessKey exists and is enabled"
 _EXPIRING = "renew the temporary credentials; all three parts have to be replaced together"
 _CLOCK = "compare the clock of the node with the time of day; 15 minutes are tolerated"
 _RAM = "grant the RAM identity this action on the instance"
+_ROLE = "create the RAM role, or correct its ARN"
+_TRUST = "the trust policy of the RAM role has to allow this ServiceAccount"
+_IDENTITY_PROVIDER = "compare the identity provider in RAM (issuer, audience, fingerprint) with the cluster"
+_DURATION = "set TAIR_OPERATOR_ROLE_SESSION_SECONDS to no more than the role's maximum session duration"
 _VERSION = "upgrade the instance; a direct connection needs a newer version"
 _BUG = "this is a mistake of the operator or of its endpoint setting"
 
@@ -129,6 +136,13 @@ TABLE: tuple[Row, ...] = (
     Row("Forbidden.RiskControl", BLOCKED, NONE, Reason.ACCESS_DENIED, _COMMON),
     Row("Forbidden.*", BLOCKED, NONE, Reason.ACCESS_DENIED, _COMMON),
     Row("NoPermission.*", BLOCKED, NONE, Reason.ACCESS_DENIED, _COMMON, _RAM),
+    # Of STS, which issues the credentials of a role. Nothing here is about an instance.
+    Row("EntityNotExist.Role", BLOCKED, NONE, Reason.CREDENTIALS_INVALID, _STS, _ROLE),
+    Row("EntityNotExist*", BLOCKED, NONE, Reason.CREDENTIALS_INVALID, _STS, _IDENTITY_PROVIDER),
+    Row("AuthenticationFail.NoPermission", BLOCKED, NONE, Reason.ACCESS_DENIED, _RRSA, _TRUST),
+    Row("AuthenticationFail.OIDCToken.Expired", BLOCKED, NONE, Reason.CREDENTIALS_INVALID, _RRSA, _CLOCK),
+    Row("AuthenticationFail*", BLOCKED, NONE, Reason.CREDENTIALS_INVALID, _RRSA, _IDENTITY_PROVIDER),
+    Row("InvalidParameter.DurationSeconds", BLOCKED, NONE, Reason.INVALID_REQUEST, _STS, _DURATION),
     # A request that the gateway cannot route or read.
     Row("InvalidApi.NotFound", BLOCKED, NONE, Reason.INVALID_REQUEST, _COMMON, _BUG),
     Row("InvalidAction.NotFound", BLOCKED, NONE, Reason.INVALID_REQUEST, _COMMON, _BUG),
@@ -153,6 +167,7 @@ TABLE: tuple[Row, ...] = (
     Row(PAUSED, TRANSIENT, NONE, Reason.THROTTLED, f"{_OPERATOR}: the cloud asked for a pause, which is not over"),
     Row(CREDENTIALS_MISSING, BLOCKED, NONE, Reason.CREDENTIALS_UNAVAILABLE, _OPERATOR),
     Row(CREDENTIALS_MALFORMED, BLOCKED, NONE, Reason.CREDENTIALS_INVALID, _OPERATOR),
+    Row(CREDENTIALS_UNREADABLE, TRANSIENT, NONE, Reason.CLOUD_UNREACHABLE, f"{_OPERATOR}: Kubernetes does not answer"),
 )
 
 # What is left to the HTTP status. An unlisted 4xx is Blocked, not Invalid: nothing says that the spec is at fault, and

@@ -31,11 +31,16 @@ class Fields:
     """A JSON object whose keys are found in either case."""
 
     def __init__(self, values: Mapping[str, object]) -> None:
-        self._values = {name.lower(): value for name, value in values.items()} | dict(values)
+        self._values = values
+        self._lowered: dict[str, object] | None = None
 
     def get(self, name: str) -> object:
         """Return a value as it is; None when it is not there."""
-        return self._values.get(name, self._values.get(name.lower()))
+        if name in self._values:
+            return self._values[name]
+        if self._lowered is None:
+            self._lowered = {key.lower(): value for key, value in self._values.items()}
+        return self._lowered.get(name.lower())
 
     def text(self, name: str) -> str | None:
         """Return a text, or a number as text, on one line and of bounded length; None for anything else."""

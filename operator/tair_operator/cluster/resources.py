@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from tair_operator.cluster.server import COMPONENT, CONFLICT, NOT_FOUND, UNPROCESSABLE, Api, expect
+from tair_operator.cluster.server import COMPONENT, CONFLICT, FORBIDDEN, NOT_FOUND, UNPROCESSABLE, Api, expect
 from tair_operator.models import FINALIZER, GROUP, KIND, PLURAL, VERSION, Operation, TairInstance, TairInstanceStatus
-from tair_operator.ports import ClusterUnavailableError, ConflictError, Event, Key
+from tair_operator.ports import ClusterUnavailableError, ConflictError, Event, ForbiddenError, Key
 from tair_operator.stopwatch import waiting
 
 logger = logging.getLogger(__name__)
@@ -115,6 +115,12 @@ class Resources:
         code, body = await self.api.request("PATCH", _path(_key(resource)), patch)
         if code == NOT_FOUND:
             return None
+        if code == FORBIDDEN:
+            message = (
+                "spec.deletionPolicy is Release, and the finalizer that makes a deletion wait may not be written: "
+                "grant the operator's ServiceAccount patch on tairinstances"
+            )
+            raise ForbiddenError(message)
         if code in {CONFLICT, UNPROCESSABLE}:
             message = f"{_key(resource)} changed while it was looked at"
             raise ConflictError(message)

@@ -1,7 +1,6 @@
 """What a user may write.
 
-A field whose behaviour is not built yet is refused by a CEL rule: it must never
-be pruned or silently ignored.
+Nothing here names another namespace: what a resource refers to is beside it.
 """
 
 from typing import Annotated, Any, Literal
@@ -25,16 +24,6 @@ def _cel(*rules: tuple[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
 
 
-def _not_yet(field: str, advice: str, *, except_for: str | None = None) -> dict[str, Any]:
-    """Refuse a field whose behaviour is not built, or every value of it but one that changes nothing."""
-    return {
-        "rule": f"!has(self.{field})" + (f" || self.{field} == '{except_for}'" if except_for else ""),
-        "message": f"not supported by this version yet: {advice}",
-        "reason": "FieldValueForbidden",
-        "fieldPath": f".{field}",
-    }
-
-
 def _immutable(field: str) -> dict[str, Any]:
     return _cel(("self == oldSelf", f"spec.{field} is immutable: create another TairInstance for another instance"))
 
@@ -54,10 +43,12 @@ class ReleaseSpec(Model):
     """Guards that a release has to pass. An allocation never waits for them."""
 
     approval: Literal["Automatic", "Required"] | None = None
-    """Required: the call waits until annotation tair.alibabacloud.com/approve-release equals status.plan.id."""
+    """Required: the call waits until annotation tair.alibabacloud.com/approve-release equals status.plan.id. The
+    stricter of this and the operator's settings wins."""
 
     window: Literal["Anytime", "Maintenance"] | None = None
-    """Maintenance: wait for the instance's own maintenance window (UTC)."""
+    """Anytime, or Maintenance: the call waits for the instance's own maintenance window (UTC). A window that is not
+    known counts as closed."""
 
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
     """Seconds between withdrawing the published endpoint and the call, 0 to 3600."""
@@ -69,11 +60,19 @@ _OBJECT_NAME = Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.
 class PublishSpec(Model):
     """Where the endpoint is published, in the namespace of this resource."""
 
+    model_config = ConfigDict(
+        json_schema_extra=_cel(
+            ("has(self.secretName) || has(self.configMapName)", "set at least one of secretName, configMapName")
+        )
+    )
+
     secret_name: Annotated[str, _OBJECT_NAME] | None = None
-    """Secret that follows the Service Binding specification."""
+    """Secret to write, by the Service Binding specification: type, provider, host, port and uri. One that exists
+    already and is not this resource's own is left alone."""
 
     config_map_name: Annotated[str, _OBJECT_NAME] | None = None
-    """ConfigMap with host and port."""
+    """ConfigMap to write: host, port and uri. One that exists already and is not this resource's own is left
+    alone."""
 
 
 class CredentialsSpec(Model):
@@ -99,15 +98,15 @@ class TairInstanceSpec(Model):
     """What the instance's direct connection should be."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                _not_yet("endpoint", "remove it; the cloud picks prefix and port"),
-                _not_yet("release", "remove it; a release happens at once"),
-                _not_yet("publish", "remove it; status.directConnection shows the endpoint"),
-                _not_yet("credentials", "remove it; the operator's own are used"),
-                _not_yet("deletionPolicy", "use Retain, or remove it", except_for="Retain"),
-            ]
-        }
+        json_schema_extra=_cel(
+            (
+                (
+                    "!has(self.publish) || !has(self.publish.secretName) || !has(self.credentials) || "
+                    "!has(self.credentials.secretName) || self.publish.secretName != self.credentials.secretName"
+                ),
+                "publish.secretName and credentials.secretName must be two different Secrets",
+            )
+        )
     )
 
     instance_id: Annotated[
@@ -139,20 +138,22 @@ class TairInstanceSpec(Model):
     Absent: only observe; nothing is ever called. There is no default."""
 
     endpoint: EndpointSpec | None = None
-    """Address that the next allocation asks for. Not supported by this version yet, and refused."""
+    """Address that the next allocation asks for. A live endpoint that differs shows in condition EndpointMatches."""
 
     release: ReleaseSpec | None = None
-    """Guards that a release has to pass. Not supported by this version yet, and refused."""
+    """Guards that a release has to pass."""
 
     publish: PublishSpec | None = None
-    """Where the endpoint is published. Not supported by this version yet, and refused."""
+    """Where the endpoint is published, in the namespace of this resource. Withdrawn before a release."""
 
     credentials: CredentialsSpec | None = None
-    """Whose credentials to use; the operator's own when absent. Not supported by this version yet, and refused."""
+    """Whose Alibaba Cloud credentials to use. The operator's own when absent; they serve only what its access list
+    names."""
 
     deletion_policy: Literal["Retain", "Release"] | None = None
     """What happens to the direct connection when this resource is deleted. Retain (the behaviour when absent):
-    nothing. Release: it is released. Release is not supported by this version yet, and refused."""
+    nothing. Release: it is released first, through all guards of spec.release, and the deletion waits for that;
+    changing it back to Retain lets the resource go."""
 
     drift_policy: DriftPolicy | None = None
     """What to do when somebody else changed the direct connection after the wanted value was reached.

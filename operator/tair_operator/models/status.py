@@ -95,6 +95,10 @@ class Operation(Model):
     drift: bool | None = None
     """true when the call corrected a change made by somebody else."""
 
+    instance: str | None = None
+    """What the instance was then: ArchitectureType, ComputingType, EngineVersion and NetworkType. A refused call is
+    repeated when one of them has changed."""
+
     started_at: Time
     """When the intent was stored; the call follows at once."""
 
@@ -148,6 +152,12 @@ class ReachedStatus(Model):
     operation_id: str | None = None
     """Operation that reached it; absent when the instance already was as wanted."""
 
+    endpoint_id: str | None = None
+    """Short hash that names the endpoint which our allocation brought about."""
+
+    left_by: str | None = None
+    """Operation of ours that has left it since; a difference to it is no drift then."""
+
     time: Time
     """When it was reached."""
 
@@ -162,10 +172,10 @@ class PlanStatus(Model):
     """The call that is planned."""
 
     reason: str
-    """What it waits for."""
+    """What it waits for, in the words of the conditions."""
 
     expires_at: Time | None = None
-    """When the plan lapses."""
+    """When the plan lapses, and an approval of it with it."""
 
     withdrawn_at: Time | None = None
     """When the published endpoint was withdrawn for it."""
@@ -176,6 +186,26 @@ class BindingStatus(Model):
 
     name: str
     """Name of the Secret."""
+
+
+class PublishedStatus(Model):
+    """Where the endpoint is published at present."""
+
+    secret_name: str | None = None
+    """Name of the Secret."""
+
+    config_map_name: str | None = None
+    """Name of the ConfigMap."""
+
+
+class DriftStatus(Model):
+    """A difference that somebody else made after the wanted value had been reached."""
+
+    direct_connection: bool
+    """What is there instead: true for allocated, false for released."""
+
+    since: Time
+    """When it was first seen."""
 
 
 class TairInstanceStatus(Model):
@@ -216,8 +246,17 @@ class TairInstanceStatus(Model):
     plan: PlanStatus | None = None
     """The call that is planned and waits."""
 
+    finished_releases: int | None = None
+    """How many releases that may have had an effect are over. Part of status.plan.id: an approval is good for one."""
+
+    drift: DriftStatus | None = None
+    """What somebody else changed, while it lasts."""
+
+    published: PublishedStatus | None = None
+    """Where the endpoint is published; absent while it is withdrawn."""
+
     binding: BindingStatus | None = None
-    """Service Binding: the Secret that holds the endpoint."""
+    """Service Binding: the Secret that holds the endpoint; absent while there is none."""
 
     taking_over: bool | None = None
     """true while another TairInstance manages the instance, or did so less than the settling time ago:

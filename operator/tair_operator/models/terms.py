@@ -81,5 +81,9 @@ class Reason(StrEnum):
     INSTANCE_ALREADY_MANAGED = "InstanceAlreadyManaged"
     DRIFT_DETECTED = "DriftDetected"
     CONTESTED = "Contested"
+    PUBLISH_FAILED = "PublishFailed"
+
+    ENDPOINT_MATCHES = "EndpointMatches"
+    ENDPOINT_DIFFERS = "EndpointDiffers"
 
     SUSPENDED = "Suspended"

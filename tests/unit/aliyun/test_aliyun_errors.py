@@ -41,6 +41,12 @@ EXPECTED = {
     "NoAnswer": (ErrorClass.TRANSIENT, Effect.POSSIBLE, Reason.CLOUD_UNREACHABLE),
     "CredentialsMissing": (ErrorClass.BLOCKED, Effect.NONE, Reason.CREDENTIALS_UNAVAILABLE),
     "CredentialsMalformed": (ErrorClass.BLOCKED, Effect.NONE, Reason.CREDENTIALS_INVALID),
+    "CredentialsUnreadable": (ErrorClass.TRANSIENT, Effect.NONE, Reason.CLOUD_UNREACHABLE),
+    "EntityNotExist.Role": (ErrorClass.BLOCKED, Effect.NONE, Reason.CREDENTIALS_INVALID),
+    "AuthenticationFail.NoPermission": (ErrorClass.BLOCKED, Effect.NONE, Reason.ACCESS_DENIED),
+    "AuthenticationFail.OIDCToken.Expired": (ErrorClass.BLOCKED, Effect.NONE, Reason.CREDENTIALS_INVALID),
+    "AuthenticationFail.OIDCToken.Whatever": (ErrorClass.BLOCKED, Effect.NONE, Reason.CREDENTIALS_INVALID),
+    "InvalidParameter.DurationSeconds": (ErrorClass.BLOCKED, Effect.NONE, Reason.INVALID_REQUEST),
 }
 
 

@@ -1,0 +1,95 @@
+"""What can be said of a resource by itself: what it names, what it holds, how it ranks."""
+
+from tair_operator.models import (
+    FINALIZER,
+    Action,
+    Operation,
+    Outcome,
+    PlanStatus,
+    PublishedStatus,
+    PublishSpec,
+    TairInstance,
+    TairInstanceStatus,
+)
+from tair_operator.ports import Instance, InstanceRef, Place, Principal, PrincipalKind, Target
+
+UNSETTLED = frozenset({Outcome.STARTED, Outcome.UNKNOWN, Outcome.ACCEPTED})
+
+
+def holds_deletion(resource: TairInstance) -> bool:
+    """Whether our finalizer belongs on the resource. A deletion that has begun takes no new one."""
+    spec, metadata = resource.spec, resource.metadata
+    is_wanted = spec.deletion_policy == "Release"
+    if metadata.deletion_timestamp is None:
+        return is_wanted
+    return is_wanted and FINALIZER in metadata.finalizers and spec.direct_connection is not None
+
+
+def ref_of(resource: TairInstance) -> InstanceRef:
+    """Return the instance that a resource names."""
+    return InstanceRef(resource.spec.instance_id, resource.spec.region_id)
+
+
+def target_of(resource: TairInstance) -> Target:
+    """Return the instance that a resource names, and whose credentials reach it."""
+    own, principal = resource.spec.credentials, None
+    if own is not None and own.secret_name is not None:
+        principal = Principal(resource.metadata.namespace, PrincipalKind.SECRET, own.secret_name)
+    elif own is not None and own.service_account_name is not None:
+        principal = Principal(resource.metadata.namespace, PrincipalKind.SERVICE_ACCOUNT, own.service_account_name)
+    return Target(*ref_of(resource), principal)
+
+
+def places_of(published: PublishSpec | PublishedStatus | None) -> frozenset[Place]:
+    """Return the objects that a spec or a status names."""
+    found = set()
+    if published is not None and published.secret_name is not None:
+        found.add(Place("Secret", published.secret_name))
+    if published is not None and published.config_map_name is not None:
+        found.add(Place("ConfigMap", published.config_map_name))
+    return frozenset(found)
+
+
+def competes(resource: TairInstance, *, is_served: bool) -> bool:
+    """Whether a resource that is served counts among those that claim its instance.
+
+    One with credentials of its own has to have seen the instance with them: naming somebody else's is not enough.
+    """
+    has_seen = resource.spec.credentials is None or resource.status.instance is not None
+    return is_served and has_seen
+
+
+def unsettled(resource: TairInstance) -> Operation | None:
+    """Return the operation of a resource that has not settled."""
+    operation = resource.status.operation
+    return operation if operation is not None and operation.outcome in UNSETTLED else None
+
+
+def is_draining(plan: PlanStatus | None) -> bool:
+    """Whether the endpoint is withdrawn for a release that is planned."""
+    return plan is not None and plan.action is Action.RELEASE and plan.withdrawn_at is not None
+
+
+def finished_releases(status: TairInstanceStatus, outcome: Outcome | None) -> int | None:
+    """Count a release that is over and may have had an effect: an approval is good for one of these."""
+    is_release = status.operation is not None and status.operation.action is Action.RELEASE
+    if is_release and outcome in {Outcome.SUCCEEDED, Outcome.FAILED}:
+        return (status.finished_releases or 0) + 1
+    return status.finished_releases
+
+
+def seniority(resource: TairInstance) -> tuple[str, str]:
+    """Rank the resources that claim one instance: the oldest first, by uid where two are equally old."""
+    return str(resource.metadata.creation_timestamp), resource.metadata.uid
+
+
+def kind_of(instance: Instance) -> str:
+    """Return in one line what the refusal of a call may depend on; a dash for what the cloud did not tell."""
+    facts = (instance.architecture_type, instance.computing_type, instance.engine_version, instance.network_type)
+    return " ".join("-" if fact is None else fact.replace(" ", "") or "-" for fact in facts)
+
+
+def is_other_kind(before: str | None, now: str) -> bool:
+    """Whether one of the facts has changed; what was not told once is no change."""
+    pairs = zip((before or "").split(" "), now.split(" "), strict=False)
+    return any(old != new and "-" not in {old, new} for old, new in pairs if before)
