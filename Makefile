@@ -61,8 +61,9 @@ crds: install ## Render crds/tairinstances.yaml from the models
 	@$(PYTHON) -m tair_operator.crd > $(CRD).new && mv $(CRD).new $(CRD) || { rm -f $(CRD).new; exit 1; }
 
 .PHONY: docs
-docs: install ## Render the reference pages that come from the code
+docs: install ## Render the pages and the parts of the chart that come from the code
 	@PYTHONPATH=. $(PYTHON) -m docs.render
+	@PYTHONPATH=. $(PYTHON) -m docs.chart
 
 .PHONY: bench
 bench: install ## Measure: prints a table, writes benchmarks/results.json
@@ -74,6 +75,10 @@ bench: install ## Measure: prints a table, writes benchmarks/results.json
 .PHONY: pytest
 pytest: install ## Run some tests without the rest: make pytest PYTEST_ARGS="tests/unit -k plan -x"
 	@$(PYTEST) $(PYTEST_ARGS)
+
+.PHONY: mutation
+mutation: install ## Change the rules one place at a time and see whether a test notices (half an hour; MODULES="plan")
+	@PYTHONPATH=. $(PYTHON) -m tests.mutation $(MODULES)
 
 .PHONY: control-plane
 control-plane: install ## Start etcd and kube-apiserver without containers, until Ctrl-C

@@ -338,6 +338,13 @@ def plan_id(
     return sha256("\n".join(str(part) for part in parts).encode()).hexdigest()[:12]
 
 
+def planned_with_drain(reason: Reason, drain: float, **more: Any) -> PlanStatus:
+    """Return the plan of a release whose drain of so many seconds is still to come: that comes on top of its time."""
+    expires = NOW + timedelta(hours=24, seconds=drain)
+    fields: dict[str, Any] = {"id": plan_id(expires=expires), "expires_at": expires} | more
+    return planned(reason, **fields)
+
+
 IS_ALLOCATED = settled(Reason.ALLOCATED, f"The direct connection is {HOST}:6379", ALLOCATED)
 IS_RELEASED = settled(Reason.RELEASED, "The direct connection is released", RELEASED)
 SECOND_LOOK = reconciling(

@@ -1,8 +1,9 @@
 """The composition root: reads the settings, builds the adapters, runs until told to stop.
 
 ``python -P -m tair_operator``. Exit 0 after SIGTERM or SIGINT, 2 for settings
-that cannot be used, 1 when the operator cannot go on: a dead watch must end the
-process, so that something restarts it, rather than leave it alive and blind.
+that cannot be used, 1 when the operator cannot go on: a dead watch and a lost Lease
+must end the process, so that something restarts it, rather than leave it alive
+and blind, or in doubt whether it leads.
 """
 
 import argparse
@@ -11,18 +12,21 @@ import logging
 import os
 import random
 import signal
+import socket
 import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import assert_never
 
 import aiohttp
 import kopf
 
+from tair_operator import metrics
 from tair_operator.access import AccessFile, AccessFileError, AccessList
 from tair_operator.aliyun.client import AliyunClient
 from tair_operator.aliyun.credentials import (
@@ -43,7 +47,9 @@ from tair_operator.aliyun.limiter import Limiter
 from tair_operator.aliyun.wire import open_session
 from tair_operator.cluster import ApiServer, ClusterConfigError, KubernetesCluster, find_api_server, open_cluster
 from tair_operator.cluster.labels import NamespaceLabels
+from tair_operator.cluster.leases import Leases, own_namespace
 from tair_operator.handlers import watch
+from tair_operator.leader import Elector, LeadershipLostError, Terms
 from tair_operator.models import TairInstance
 from tair_operator.ports import Clock
 from tair_operator.queue import WorkQueue
@@ -94,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WatchEndedError:
         logger.exception("Cannot go on")
         return 1
+    except LeadershipLostError as error:
+        logger.error("Cannot go on: %s", error)  # noqa: TRY400 - nothing is wrong with the program
+        return 1
     logger.info("Stopped")
     return 0
 
@@ -121,6 +130,7 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
         OSError: the address for probes cannot be had, or a file of the settings cannot be read.
         ClusterConfigError: there is no way to the API server.
         WatchEndedError: the operator cannot go on.
+        LeadershipLostError: another replica may lead by now.
 
     """
     server = await find_api_server()
@@ -132,14 +142,17 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
             message = f"{PREFIX}CA_FILE {settings.ca_file} holds no usable certificates: {error.strerror or error}"
             raise OSError(message) from error
         queue, clock = WorkQueue(jitter=random.random), SystemClock()
-        operator = Operator(
-            queue=queue,
-            cluster=cluster,
-            reconciler=build_reconciler(settings, access, cluster, session),
-            access=access,
-            clock=clock,
+        elector = await build_elector(settings, server, cluster, clock)
+        reconciler = build_reconciler(settings, access, cluster, session)
+        operator = Operator(queue=queue, cluster=cluster, reconciler=reconciler, access=access, clock=clock)
+        if elector is not None:
+            # The whole call has to fit into what is left of the Lease.
+            reconciler.may_call = lambda: elector.seconds_left() >= settings.call_timeout_seconds
+        app = build_app(
+            livez=operator.is_stuck,
+            readyz=lambda: elector.is_unready() if elector and elector.is_standing_by else operator.is_unready(),
+            role=lambda: "standby" if elector and elector.is_standing_by else "ok",
         )
-        app = build_app(livez=operator.is_stuck, readyz=operator.is_unready)
         try:
             await stack.enter_async_context(serve(app, *settings.http_host_and_port))
         except OSError as error:
@@ -147,13 +160,46 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
             raise OSError(message) from error
         logger.info("tair-operator %s is starting", version("tair-operator"))
         end_on_signals(operator.stopping.set)
-        await operator.run(
+        serving = partial(
+            operator.run,
             lambda ready, stop: watch(queue, lambda: connect(server), ready, stop),
             workers=settings.workers,
             grace=timedelta(seconds=settings.grace_seconds),
             # kopf has put its own handlers in place by then, which would not wait for passes.
             on_watching=lambda: end_on_signals(operator.stopping.set),
         )
+        if elector is None:
+            await serving()
+        else:
+            await elector.lead(operator.stopping, partial(serving, on_idle=elector.release))
+
+
+async def build_elector(
+    settings: Settings, server: ApiServer, cluster: KubernetesCluster, clock: Clock
+) -> Elector | None:
+    """Return what elects the leader; None where this process is the only one.
+
+    Raises:
+        ClusterConfigError: nobody says in which namespace the Lease is.
+
+    """
+    is_in_pod = server.token_file is not None
+    if not (is_in_pod if settings.leader_election is None else settings.leader_election):
+        return None
+    namespace = settings.lease_namespace
+    if namespace is None:
+        namespace = await asyncio.to_thread(own_namespace)
+    return Elector(
+        Leases(cluster.api, namespace, settings.lease_name, clock.now),
+        identity=f"{socket.gethostname()}_{new_word()}",
+        name=settings.lease_name,
+        terms=Terms(
+            timedelta(seconds=settings.lease_seconds),
+            timedelta(seconds=settings.lease_renew_deadline_seconds),
+            timedelta(seconds=settings.lease_retry_seconds),
+        ),
+        clock=clock,
+    )
 
 
 def build_reconciler(
@@ -162,6 +208,9 @@ def build_reconciler(
     """Put the adapters together."""
     clock = SystemClock()
     keyring = build_keyring(settings, os.environ, cluster, session, clock)
+    metrics.credentials_expiry.set_function(
+        lambda: 0.0 if keyring.earliest_expiry is None else keyring.earliest_expiry.timestamp()
+    )
     limiter = Limiter(clock=clock.monotonic, rate=settings.calls_per_second / 2, ceiling=settings.calls_per_second)
     cloud = AliyunClient(
         session=session,

@@ -66,8 +66,8 @@ def release_budget_spent(s: Situation) -> Plan | None:
         return None
     policy = s.context.policy
     message = (
-        f"The budget of {policy.release_budget} releases in {policy.release_budget_window.total_seconds() / 60:g} "
-        "minutes is spent; this one follows when there is room"
+        f"The budget of {policy.release_budget} releases in {_length(policy.release_budget_window)} is taken, by "
+        "releases and by drains under way; this one follows when there is room"
     )
     again = min(s.context.budget_wait, HELD_LOOK)
     return holding(s, wait(s, Reason.RELEASE_BUDGET, message, requeue_after=again))
@@ -80,7 +80,11 @@ def approval_required(s: Situation) -> Plan | None:
     plan = holding(s, stall(s, Reason.APPROVAL_REQUIRED, ""))
     planned = proposed(s, Reason.APPROVAL_REQUIRED)
     metadata = s.resource.metadata
-    stale = "" if approval_of(s) in {None, planned.id} else "The approval on the resource is for another plan. "
+    stale = (
+        ""
+        if approval_of(s) in {None, planned.id}
+        else "The approval on the resource is for another plan, or came too late. "
+    )
     message = (
         f"{planned.action} of {s.name} waits for an approval, because {_who_asks(s)}. {stale}"
         f"Approve with: kubectl -n {metadata.namespace} annotate --overwrite tairinstance {metadata.name} "
@@ -136,6 +140,11 @@ def draining(s: Situation) -> Plan | None:
     if left <= NOTHING:
         return None
     return replace(wait(s, Reason.DRAINING, message, requeue_after=left), planned=planned)
+
+
+def _length(time: timedelta) -> str:
+    seconds = time.total_seconds()
+    return f"{seconds / 60:g} minutes" if seconds % 60 == 0 else f"{seconds:g} s"
 
 
 def missing(s: Situation, detail: Detail) -> Plan:

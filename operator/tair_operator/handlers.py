@@ -76,13 +76,15 @@ class Approvals:
         self._known: dict[str, str] = {}
 
     def changed(self, kind: str | None, body: Mapping[str, Any]) -> bool:
-        """Whether the annotation differs from the last sight of the resource; a first sight is the LIST's concern."""
+        """Whether the annotation differs from the last sight of the resource."""
         metadata = body.get("metadata", {})
         uid, approval = metadata.get("uid"), metadata.get("annotations", {}).get(ANNOTATION_APPROVE)
         before = self._known.pop(uid, None)
         if approval is not None and kind != "DELETED":
             self._known[uid] = approval
-        return kind is not None and before != approval
+        # At first sight only one that names the plan of the moment is news: it may have come after the LIST.
+        is_new = approval is not None and approval == (body.get("status", {}).get("plan") or {}).get("id")
+        return is_new if kind is None else before != approval
 
 
 def build_settings() -> kopf.OperatorSettings:

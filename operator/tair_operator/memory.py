@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tair_operator.models import Action, Operation, Outcome, TairInstance
-from tair_operator.ports import InstanceRef, Key
-from tair_operator.subject import is_draining, seniority, unsettled
+from tair_operator.ports import InstanceRef, Key, Principal
+from tair_operator.subject import is_draining, seniority, target_of, unsettled
 
 
 class _Claim(NamedTuple):
@@ -189,3 +189,34 @@ class ReleaseBudget:
             return None
         over = sorted(self._started.values())[: taken - self.limit + 1]
         return over[-1] + self.window - now if len(over) > taken - self.limit else self.window
+
+    def let_place_go(self, uid: str) -> None:
+        """Free the place of a resource that counts elsewhere."""
+        self._draining.discard(uid)
+
+
+@dataclass(slots=True)
+class ReleaseBudgets:
+    """One budget for each account: what a tenant does with credentials of its own is taken from nobody else."""
+
+    limit: int
+    window: timedelta
+    _budgets: dict[Principal | None, ReleaseBudget] = field(default_factory=dict)
+
+    def of(self, resource: TairInstance) -> ReleaseBudget:
+        """Return the budget that a release of this resource is taken from."""
+        principal = target_of(resource).principal
+        return self._budgets.setdefault(principal, ReleaseBudget(self.limit, self.window))
+
+    def note(self, resource: TairInstance) -> None:
+        """Count the releases that a resource tells of."""
+        its_own = self.of(resource)
+        its_own.note(resource)
+        for budget in self._budgets.values():
+            if budget is not its_own:
+                budget.let_place_go(resource.metadata.uid)
+
+    def forget_all_but(self, resources: list[TairInstance]) -> None:
+        """Drop the places of resources that are gone."""
+        for budget in self._budgets.values():
+            budget.forget_all_but(resources)

@@ -26,10 +26,22 @@ queue_depth = Gauge(
     "workqueue_depth", "Resources that wait for a pass, delayed ones not counted", ["name"], registry=registry
 )
 
-
+leader = Gauge(
+    "leader_election_master_status",
+    "1 while this replica leads, 0 while it stands by; name is that of the Lease",
+    ["name"],
+    registry=registry,
+)
 resync_floor = Gauge(
     "tair_operator_resync_floor_seconds",
     "The least interval between two looks for drift at one resource, as the number of resources and the limiter ask",
+    registry=registry,
+)
+
+
+credentials_expiry = Gauge(
+    "tair_operator_credentials_expiry_timestamp_seconds",
+    "When the first of all temporary credentials in use expires, in seconds since 1970; 0 without any",
     registry=registry,
 )
 

@@ -29,12 +29,18 @@ def is_lapsed(s: Situation, plan: PlanStatus) -> bool:
     return plan.expires_at is not None and s.now >= plan.expires_at
 
 
+def is_too_late(s: Situation, plan: PlanStatus) -> bool:
+    """Whether a plan would lapse before its drain is over: clients would be sent away for nothing."""
+    return plan.expires_at is not None and s.now + drain_left(s) >= plan.expires_at
+
+
 def proposed(s: Situation, reason: Reason) -> PlanStatus:
-    """Return the plan for the call to be made: the known one, or a new one where that lapsed unapproved."""
+    """Return the plan for the call to be made: the known one, or a new one where an approval of that comes too late."""
     known = known_plan(s)
-    if known is not None and not (s.needs_approval and is_lapsed(s, known)):
+    if known is not None and not (s.needs_approval and is_too_late(s, known)):
         return known.model_copy(update={"reason": reason})
-    expires_at = (s.now + s.context.policy.approval_ttl).replace(microsecond=0)
+    # The drain comes on top, or the longest one would leave no time to approve.
+    expires_at = (s.now + s.context.policy.approval_ttl + s.drain).replace(microsecond=0)
     plan = PlanStatus(id="", action=s.needed_action, reason=reason, expires_at=expires_at)
     return plan.model_copy(update={"id": _id_of(s, plan)})
 
@@ -42,7 +48,7 @@ def proposed(s: Situation, reason: Reason) -> PlanStatus:
 def is_approved(s: Situation) -> bool:
     """Whether a person approved the very plan that status shows, in its time."""
     known = known_plan(s)
-    return known is not None and approval_of(s) == known.id and not is_lapsed(s, known)
+    return known is not None and approval_of(s) == known.id and not is_too_late(s, known)
 
 
 def approval_of(s: Situation) -> str | None:

@@ -33,7 +33,7 @@ def publication(s: Situation, plan: Plan) -> Publication:
         return Publication.KEEP
     if s.presence is Presence.PRESENT:
         # Whoever does not manage the instance will not know in time of a release.
-        is_unwanted = (s.is_drift and s.wanted is False) or s.context.owner is not None
+        is_unwanted = (s.is_drift and s.wanted is False) or (s.context.owner is not None and not plan.lets_go)
         is_usable = s.is_normal or s.last_state is ConnectionState.ALLOCATED
         is_complete = s.endpoint is not None and bool(s.endpoint.host) and s.endpoint.port is not None
         return Publication.PUBLISH if is_usable and is_complete and not is_unwanted else Publication.KEEP

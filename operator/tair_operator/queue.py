@@ -19,6 +19,8 @@ from tair_operator.ports import ClusterUnavailableError, ConflictError, Key
 
 logger = logging.getLogger(__name__)
 
+CONFLICTS_ODD = timedelta(seconds=3)
+"""A back-off as long as that is after five conflicts in a row."""
 BACKOFF_MIN, BACKOFF_MAX = timedelta(milliseconds=200), timedelta(minutes=5)
 WISH_AGE = timedelta(minutes=5)
 """How long after an edit the runs of its key are the user's, whatever caused them."""
@@ -199,9 +201,11 @@ async def _run(queue: WorkQueue, key: Key, reconcile: Callable[[Key], Awaitable[
     token = _CURRENT.set(queue.errand(key))
     try:
         requeue_after = await reconcile(key)
-    except ConflictError:
-        # Somebody changed the resource meanwhile: the view was stale, nothing is wrong.
-        queue.retry(key)
+    except ConflictError as error:
+        # Somebody changed the resource meanwhile: the view was stale, nothing is wrong, unless it goes on like that.
+        delay = queue.retry(key)
+        if delay >= CONFLICTS_ODD:
+            logger.warning("%s, again and again", error, extra={"resource": str(key)})
     except ClusterUnavailableError as error:
         delay = queue.retry(key)
         logger.warning("%s; trying again in %.1f s", error, delay.total_seconds(), extra={"resource": str(key)})

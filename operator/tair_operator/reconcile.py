@@ -15,7 +15,7 @@ from typing import Literal
 
 from tair_operator import audit, metrics
 from tair_operator.audit import facts
-from tair_operator.memory import Memory, ReleaseBudget
+from tair_operator.memory import Memory, ReleaseBudgets
 from tair_operator.models import FINALIZER, Action, Operation, Outcome, TairInstance
 from tair_operator.operations import accepted, announce, failed, not_sent
 from tair_operator.plan import decide, needs_look, owner_of
@@ -74,13 +74,15 @@ class Reconciler:
     new_id: Callable[[], str]
     looks_per_second: Callable[[], float] = lambda: float("inf")
     """How many looks the limiter lets through at present."""
+    may_call: Callable[[], bool] = lambda: True
+    """Whether this replica leads, and will for longer than a call takes."""
     _memory: Memory = field(init=False)
-    _budget: ReleaseBudget = field(init=False)
+    _budgets: ReleaseBudgets = field(init=False)
     _publisher: Publisher = field(init=False)
 
     def __post_init__(self) -> None:
         self._memory = Memory(self.policy.settle)
-        self._budget = ReleaseBudget(self.policy.release_budget, self.policy.release_budget_window)
+        self._budgets = ReleaseBudgets(self.policy.release_budget, self.policy.release_budget_window)
         self._publisher = Publisher(self.cluster)
 
     async def reconcile(self, key: Key) -> timedelta | None:
@@ -117,7 +119,7 @@ class Reconciler:
         self.policy = replace(self.policy, resync_floor=self._resync_floor(len(resources)))
         metrics.resync_floor.set(self.policy.resync_floor.total_seconds())
         self._memory.forget_all_but(resources)
-        self._budget.forget_all_but(resources)
+        self._budgets.forget_all_but(resources)
         # The most senior first: whoever is noted after the owner of an instance does not look like one.
         for resource in sorted(resources, key=seniority):
             await self._note(resource)
@@ -130,7 +132,7 @@ class Reconciler:
     async def _note(self, resource: TairInstance) -> Grant:
         grant = await self.grant(resource)
         self._memory.note(resource, self.clock.monotonic(), is_served=competes(resource, is_served=bool(grant.verbs)))
-        self._budget.note(resource)
+        self._budgets.note(resource)
         return grant
 
     async def _hold(self, resource: TairInstance) -> TairInstance | None:
@@ -160,7 +162,7 @@ class Reconciler:
             refusal=refusal,
             owner=None if owner is None else str(owner),
             owned_for=self._memory.owned_for(resource, now),
-            budget_wait=self._budget.wait(self.clock.now(), resource.metadata.uid),
+            budget_wait=self._budgets.of(resource).wait(self.clock.now(), resource.metadata.uid),
             stranger=self._memory.call_of_another(ref_of(resource), resource.metadata.uid, now),
             is_namespace_terminating=await self._is_namespace_terminating(resource),
         )
@@ -218,7 +220,7 @@ class Reconciler:
         if look.observation is None or self.clock.now() - look.observation.sent_at > LOOK_MAX:
             logger.warning("The look grew old while its call was prepared; another one follows", extra=facts(resource))
             return AT_ONCE
-        budget_wait = self._budget.wait(self.clock.now(), resource.metadata.uid)
+        budget_wait = self._budgets.of(resource).wait(self.clock.now(), resource.metadata.uid)
         context = replace(context, grant=grant, budget_wait=budget_wait)
         plan = self._decide(resource, look, context)
         if plan.action is not action:
@@ -226,12 +228,17 @@ class Reconciler:
         return await self._act(resource, plan, action, call, look)
 
     async def _ask_for_owner(self, resource: TairInstance, context: Context) -> Context:
-        """Ask who owns the instance. Only those compete whom the access list serves."""
-        claims = await self.cluster.claims(resource.spec.instance_id)
-        owner = owner_of(
-            [claim for claim in claims if competes(claim, is_served=bool((await self.grant(claim)).verbs))]
-        )
-        if owner is None or owner.metadata.uid == resource.metadata.uid:
+        """Ask who owns the instance. Only those compete whom the access list serves.
+
+        Before a deletion releases, everybody counts who is not being deleted, served or not: letting go harms nobody.
+        """
+        claims, uid = await self.cluster.claims(resource.spec.instance_id), resource.metadata.uid
+        if resource.metadata.deletion_timestamp is not None:
+            owner = owner_of(claim for claim in claims if claim.metadata.uid != uid)
+        else:
+            served = [claim for claim in claims if (await self.grant(claim)).verbs]
+            owner = owner_of(claim for claim in served if competes(claim, is_served=True))
+        if owner is None or owner.metadata.uid == uid:
             return context
         return replace(context, owner=f"{owner.metadata.namespace}/{owner.metadata.name}")
 
@@ -245,7 +252,7 @@ class Reconciler:
         is_worth_telling = is_news and is_transition(resource.status, status)
         if is_news:
             resource = await self.cluster.write_status(resource, status)
-            self._budget.note(resource)
+            self._budgets.note(resource)
             level = logging.WARNING if plan.stance is Stance.STALLED else logging.INFO
             logger.log(level, "%s: %s", plan.reason, plan.message, extra=facts(resource))
         # Only now: the next pass starts from what is stored.
@@ -278,42 +285,48 @@ class Reconciler:
         """Take a place in the budget before clients are told to go: several may have seen the last one free."""
         if not is_draining(plan.planned) or unsettled(resource) is not None:
             return plan
-        budget_wait = self._budget.wait(self.clock.now(), resource.metadata.uid)
+        budget_wait = self._budgets.of(resource).wait(self.clock.now(), resource.metadata.uid)
         if budget_wait is not None:
             plan = self._decide(resource, look, replace(context, budget_wait=budget_wait))
         if is_draining(plan.planned):
-            self._budget.hold_place(resource.metadata.uid)
+            self._budgets.of(resource).hold_place(resource.metadata.uid)
         return plan
 
     async def _act(
         self, resource: TairInstance, plan: Plan, action: Action, call: PreparedCall, look: Look
     ) -> timedelta:
         """Announce, call, record. The three are one: nothing but the call may come between them."""
+        if not self.may_call():
+            # Not even the intent: whoever leads by now would have to wait for it to settle.
+            logger.warning("No call: this replica does not lead, or not for long enough", extra=facts(resource))
+            return timedelta(seconds=FENCE_SECONDS)
         now = self.clock.now()
         seen = look.observation.instance if look.observation is not None else None
         operation = announce(
             resource, action, now, new_id=self.new_id(), corrects_drift=plan.corrects_drift, instance=seen
         )
         # Before any await: two workers must not both see the last place in the budget.
-        self._budget.count(operation)
+        self._budgets.of(resource).count(operation)
         status = next_status(resource, plan, look, now, intent=operation)
         fence = _Fence(self.clock)
         try:
             stored = await self.cluster.write_status(resource, status)
         except ConflictError:
-            self._budget.count(not_sent(operation, now, "the view was stale"))
+            self._budgets.of(resource).count(not_sent(operation, now, "the view was stale"))
             raise
         except ClusterUnavailableError:
             # It may have been stored. Not one byte of the call was sent, and this says so.
             await self._settle(resource, not_sent(operation, self.clock.now(), "the intent was not confirmed"))
             raise
         if stored.metadata.resource_version == resource.metadata.resource_version:
-            self._budget.count(not_sent(operation, now, "the intent changed nothing"))
+            self._budgets.of(resource).count(not_sent(operation, now, "the intent changed nothing"))
             message = f"the intent for {resource.metadata.name} changed nothing"
             raise ConflictError(message)
         if fence.is_late():
             late = "storing the intent took too long, and the manifest may have changed since"
             answered = not_sent(operation, self.clock.now(), late)
+        elif not self.may_call():
+            answered = not_sent(operation, self.clock.now(), "this replica no longer leads for as long as a call takes")
         else:
             self._memory.call_made(ref_of(resource), resource.metadata.uid, operation, self.clock.monotonic())
             audit.record(resource, operation)
@@ -330,7 +343,7 @@ class Reconciler:
         return accepted(operation, answer)
 
     async def _settle(self, resource: TairInstance, operation: Operation) -> None:
-        self._budget.count(operation)
+        self._budgets.of(resource).count(operation)
         if operation.finished_at is not None:
             self._memory.call_over(ref_of(resource), resource.metadata.uid)
         # Before it is stored, which may take long or never happen: Kubernetes may be down.

@@ -39,6 +39,10 @@ class WatchEndedError(Exception):
     """The watch, or what else the operator lives on, ended by itself."""
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Operator:
     """One running operator."""
 
@@ -72,8 +76,19 @@ class Operator:
         """Answer /readyz: ready once every resource was listed."""
         return self._problem
 
-    async def run(self, watch: Watch, *, workers: int, grace: timedelta, on_watching: Callable[[], None]) -> None:
+    async def run(
+        self,
+        watch: Watch,
+        *,
+        workers: int,
+        grace: timedelta,
+        on_watching: Callable[[], None],
+        on_idle: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
         """Serve until ``stopping`` is set; ``on_watching`` is told when the watch has begun.
+
+        ``on_idle`` is awaited when every pass has ended and no other will come. Not when one had to be cut off: its
+        call may still be under way.
 
         Raises:
             WatchEndedError: the watch ended by itself.
@@ -81,6 +96,7 @@ class Operator:
         """
         await self._wait_until_served()
         if self.stopping.is_set():
+            await on_idle()
             return
         # These have to be there before the watch: kopf cancels, at its end, whatever was started after it.
         working = [asyncio.create_task(self._work()) for _ in range(workers)]
@@ -96,6 +112,9 @@ class Operator:
         await asyncio.wait({watching, told, *working, *feeding}, return_when=asyncio.FIRST_COMPLETED)
         is_wanted = self.stopping.is_set()
         late = await self._stop_working(working, grace)
+        if not late:
+            # Before the watch has ended, which takes a while: somebody may be waiting to take over.
+            await on_idle()
         watch_stop.set()
         for task in (*feeding, *late, told, started):
             task.cancel()

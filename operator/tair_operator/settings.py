@@ -27,6 +27,8 @@ METADATA_ENDPOINT = "http://100.100.100.200"
 """Where ECS instances find their metadata; there is no https."""
 
 ROLE_ARN = r"^acs:ram::\d{1,32}:role/[A-Za-z0-9._/-]{1,128}$"
+DNS_LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+DNS_NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 PROVIDER_ARN = r"^acs:ram::\d{1,32}:oidc-provider/[A-Za-z0-9._-]{1,128}$"
 
 
@@ -127,8 +129,8 @@ class Settings(BaseSettings):
     be stricter."""
 
     first_contact_release: Literal["Allow", "RequireApproval"] = "Allow"
-    """Allow, or RequireApproval: the release of an endpoint that was there before its TairInstance waits for an
-    approval."""
+    """Allow, or RequireApproval: where a TairInstance has not reached any wanted value yet, a release waits for an
+    approval. One that was true once, and adopted what was there, has."""
 
     approval_ttl_seconds: Annotated[int, Field(ge=60, le=604_800)] = 86_400
     """How long a plan and its approval are good for, 60 to 604800."""
@@ -156,6 +158,26 @@ class Settings(BaseSettings):
 
     grace_seconds: Annotated[int, Field(ge=1, le=600)] = 20
     """How long to wait at the end for passes that are under way, 1 to 600."""
+
+    leader_election: bool | None = None
+    """true or false: whether replicas elect one leader, who alone works while the others stand by. true in a pod and
+    false elsewhere, when absent."""
+
+    lease_name: Annotated[str, Field(pattern=DNS_NAME, max_length=253)] = "tair-operator"
+    """Name of the Lease that the replicas of one operator share."""
+
+    lease_namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] | None = None
+    """Namespace of the Lease. That of the pod when absent; outside a pod it has to be set."""
+
+    lease_seconds: Annotated[int, Field(ge=2, le=600)] = 15
+    """How long a Lease that is not renewed keeps others from leading, 2 to 600."""
+
+    lease_renew_deadline_seconds: Annotated[float, Field(gt=0)] = Field(default=10.0, validate_default=True)
+    """How long the leader tries to renew its Lease before it ends, less than lease_seconds."""
+
+    lease_retry_seconds: Annotated[float, Field(gt=0)] = Field(default=2.0, validate_default=True)
+    """How often the leader renews and the others look, at most half of lease_renew_deadline_seconds.
+    call_timeout_seconds has to be less than lease_seconds without two of these."""
 
     log_format: Literal["json", "plain"] = "json"
     """json or plain."""
@@ -239,6 +261,27 @@ class Settings(BaseSettings):
     def _is_a_port(cls, value: str) -> str:
         if int(value.rpartition(":")[2]) > PORT_MAX:
             message = f"the port must be 0 to {PORT_MAX}"
+            raise ValueError(message)
+        return value
+
+    @field_validator("lease_renew_deadline_seconds")
+    @classmethod
+    def _ends_before_the_lease(cls, value: float, info: ValidationInfo) -> float:
+        if value >= info.data.get("lease_seconds", float("inf")):
+            message = f"must be less than {PREFIX}LEASE_SECONDS"
+            raise ValueError(message)
+        return value
+
+    @field_validator("lease_retry_seconds")
+    @classmethod
+    def _leaves_time_for_a_call(cls, value: float, info: ValidationInfo) -> float:
+        known = info.data
+        if value * 2 > known.get("lease_renew_deadline_seconds", float("inf")):
+            message = f"must be at most half of {PREFIX}LEASE_RENEW_DEADLINE_SECONDS"
+            raise ValueError(message)
+        # Or a call could outlast the Lease that it was sent under.
+        if known.get("call_timeout_seconds", 0) >= known.get("lease_seconds", float("inf")) - 2 * value:
+            message = f"{PREFIX}CALL_TIMEOUT_SECONDS must be less than {PREFIX}LEASE_SECONDS without two of these"
             raise ValueError(message)
         return value
 

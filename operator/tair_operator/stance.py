@@ -209,7 +209,11 @@ def trouble(s: Situation, reason: Reason, message: str) -> Plan:
 
 def hindered(s: Situation, error: CloudError) -> Plan:
     """Wait out an error that passes by itself; ask for help with one that does not."""
-    message = f"{error.action} failed with {error.code}: {lasting(error.message)}"
+    # Words of our own say all by themselves.
+    is_ours = error.action == "Credentials"
+    message = (
+        lasting(error.message) if is_ours else f"{error.action} failed with {error.code}: {lasting(error.message)}"
+    )
     if error.error_class in {ErrorClass.TRANSIENT, ErrorClass.BUSY}:
         fact = f"failing: {error.reason}"
         again = max(error.retry_after or NOTHING, poll(s.seen_for(fact)))

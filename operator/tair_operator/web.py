@@ -16,11 +16,14 @@ Check = Callable[[], str | None]
 """Returns what is wrong, or None."""
 
 
-def build_app(livez: Check, readyz: Check) -> web.Application:
-    """Return the application; each check is asked at each request and has to be quick."""
+def build_app(livez: Check, readyz: Check, role: Callable[[], str] = lambda: "ok") -> web.Application:
+    """Return the application; each check is asked at each request and has to be quick.
+
+    ``role`` is what /readyz says when nothing is wrong.
+    """
     app = web.Application()
     app.router.add_get("/livez", _probe(livez))
-    app.router.add_get("/readyz", _probe(readyz))
+    app.router.add_get("/readyz", _probe(readyz, role))
     app.router.add_get("/metrics", _metrics)
     return app
 
@@ -42,10 +45,10 @@ async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[Non
         await runner.cleanup()
 
 
-def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _probe(check: Check, role: Callable[[], str] = lambda: "ok") -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
         wrong = check()
-        return web.Response(text="ok\n" if wrong is None else f"{wrong}\n", status=200 if wrong is None else 503)
+        return web.Response(text=f"{role() if wrong is None else wrong}\n", status=200 if wrong is None else 503)
 
     return answer
 

@@ -12,6 +12,7 @@ from tair_operator.access import parse_access
 from tair_operator.cluster import find_api_server, open_cluster
 from tair_operator.models import FINALIZER, TairInstance
 from tair_operator.ports import Key, Namespace
+from tair_operator.settings import Settings
 from tests.controlplane import ControlPlane, KubectlError
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +69,22 @@ MAY_NOT = [
     ("patch", "deployments.apps", ""),
     ("bind", "clusterroles.rbac.authorization.k8s.io", ""),
     ("escalate", "clusterroles.rbac.authorization.k8s.io", ""),
+    ("get", "leases.coordination.k8s.io", ""),
+    ("create", "leases.coordination.k8s.io", ""),
+]
+MAY_AT_HOME = [
+    ("get", "leases.coordination.k8s.io/tair-operator"),
+    ("watch", "leases.coordination.k8s.io/tair-operator"),
+    ("patch", "leases.coordination.k8s.io/tair-operator"),
+    ("create", "leases.coordination.k8s.io"),
+]
+MAY_NOT_AT_HOME = [
+    ("update", "leases.coordination.k8s.io/tair-operator"),
+    ("delete", "leases.coordination.k8s.io/tair-operator"),
+    ("get", "leases.coordination.k8s.io/another"),
+    ("patch", "leases.coordination.k8s.io/another"),
+    ("list", "leases.coordination.k8s.io"),
+    ("watch", "leases.coordination.k8s.io"),
 ]
 
 
@@ -95,7 +112,7 @@ def test_applying_it_again_changes_nothing(plane: ControlPlane) -> None:
     lines = apply(plane).splitlines()
 
     assert [line for line in lines if not line.endswith(" unchanged")] == []
-    assert len(lines) == 7
+    assert len(lines) == 9
 
 
 def test_has_no_field_that_the_api_server_does_not_know(plane: ControlPlane) -> None:
@@ -129,6 +146,16 @@ def test_operator_may(plane: ControlPlane, operator: Path, verb: str, resource: 
 @pytest.mark.parametrize(("verb", "resource", "subresource"), MAY_NOT)
 def test_operator_may_not(plane: ControlPlane, operator: Path, verb: str, resource: str, subresource: str) -> None:
     assert may(plane, operator, verb, resource, subresource) is False
+
+
+@pytest.mark.parametrize(("verb", "resource"), MAY_AT_HOME)
+def test_operator_may_in_its_own_namespace(plane: ControlPlane, operator: Path, verb: str, resource: str) -> None:
+    assert may(plane, operator, verb, resource, namespace=NAMESPACE) is True
+
+
+@pytest.mark.parametrize(("verb", "resource"), MAY_NOT_AT_HOME)
+def test_operator_may_not_in_its_own_namespace(plane: ControlPlane, operator: Path, verb: str, resource: str) -> None:
+    assert may(plane, operator, verb, resource, namespace=NAMESPACE) is False
 
 
 def test_operator_reports_and_holds_a_deletion(plane: ControlPlane, operator: Path) -> None:
@@ -176,6 +203,7 @@ def test_settings_name_folders_that_are_mounted(manifests: list[dict[str, Any]])
     assert settings == {
         "TAIR_OPERATOR_ACCESS_FILE": f"{mounts['access']['mountPath']}/access.yaml",
         "TAIR_OPERATOR_CREDENTIALS_DIRECTORY": mounts["credentials"]["mountPath"],
+        "TAIR_OPERATOR_LEADER_ELECTION": "true",
     }
     # A single file would keep the content that it had when the pod started.
     assert [mount for mount in mounts.values() if "subPath" in mount] == []
@@ -205,11 +233,14 @@ def test_the_example_overlay_brings_image_and_access_list_and_can_be_applied_aga
     assert [line for line in again.splitlines() if not line.endswith("unchanged")] == []
 
 
-def test_never_runs_two_operators(manifests: list[dict[str, Any]]) -> None:
+def test_of_two_replicas_one_leads(manifests: list[dict[str, Any]]) -> None:
+    """Or an upgrade would run two operators side by side."""
     spec = named(manifests, "Deployment", OPERATOR)["spec"]
+    role = named(manifests, "Role", OPERATOR)
 
-    assert spec["replicas"] == 1
-    assert spec["strategy"] == {"type": "Recreate"}
+    assert spec["replicas"] == 2
+    assert spec["strategy"]["type"] == "RollingUpdate"
+    assert role["rules"][0]["resourceNames"] == [Settings.model_fields["lease_name"].default]
 
 
 def apply(plane: ControlPlane) -> str:
@@ -228,9 +259,11 @@ def pod(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
-def may(plane: ControlPlane, kubeconfig: Path, verb: str, resource: str, subresource: str) -> bool:
-    """Ask the API server about all namespaces at once."""
-    question = ["auth", "can-i", verb, resource, "--all-namespaces"]
+def may(
+    plane: ControlPlane, kubeconfig: Path, verb: str, resource: str, subresource: str = "", *, namespace: str = ""
+) -> bool:
+    """Ask the API server about a namespace, or about all at once."""
+    question = ["auth", "can-i", verb, resource, *(["-n", namespace] if namespace else ["--all-namespaces"])]
     if subresource:
         question += ["--subresource", subresource]
     try:

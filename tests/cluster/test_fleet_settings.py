@@ -100,3 +100,24 @@ def test_the_access_list_can_ask_for_approvals(stage: Stage) -> None:
 
     assert "access list" in condition(waiting, "Ready")["message"]
     assert tenant.calls(RELEASE) == []
+
+
+def test_the_access_list_can_select_namespaces_by_label(stage: Stage) -> None:
+    tenant = make_tenant(stage)
+    operator = stage.operator("selector", TAIR_OPERATOR_STALL_GRACE_SECONDS="1")
+    operator.access = (
+        '{rules: [{namespaceSelector: {matchLabels: {team: shop}}, regions: ["*"], instanceIds: ["*"], '
+        "actions: [Release]}]}"
+    )
+    with operator:
+        tenant.apply(directConnection=False)
+        refused = tenant.wait(is_stalled("AccessNotAllowed"))
+        stage.plane.kubectl("label", "namespace", tenant.namespace, "team=shop")
+        # Labels are remembered for a quarter of a minute.
+        time.sleep(16)
+        stamp = "tair.alibabacloud.com/reconcile-requested-at=now"
+        stage.plane.kubectl("-n", tenant.namespace, "annotate", "tair", tenant.name, stamp)
+        done = tenant.wait(is_ready)
+
+    assert "namespaces: [" in condition(refused, "Stalled")["message"]
+    assert condition(done, "Ready")["reason"] == "Released"

@@ -1,5 +1,6 @@
 """What a release has to pass, on a real API server: approval, window, drain."""
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,6 +36,10 @@ def tenant(stage: Stage, operator: OperatorProcess) -> Tenant:
 
 def reason_is(reason: str) -> Callable[[dict[str, Any]], bool]:
     return lambda resource: bool(condition(resource, "Ready").get("reason") == reason)
+
+
+def handled(stamp: str, is_reached: Callable[[dict[str, Any]], bool]) -> Callable[[dict[str, Any]], bool]:
+    return lambda resource: bool(resource["status"].get("lastHandledReconcileAt") == stamp and is_reached(resource))
 
 
 def window(starts_in: timedelta, ends_in: timedelta) -> dict[str, str]:
@@ -167,3 +172,59 @@ def test_a_drain_is_waited_for_between_withdrawing_and_the_call(tenant: Tenant) 
     assert calls_meanwhile == []
     assert started - withdrawn >= timedelta(seconds=3)
     assert len(tenant.calls(RELEASE)) == 1
+
+
+def test_a_drain_that_does_not_fit_into_the_window_is_an_invalid_request(
+    stage: Stage, operator: OperatorProcess
+) -> None:
+    hour = timedelta(hours=1)
+    tenant = make_tenant(stage, maintenanceWindow=window(-hour / 2, hour / 2))
+    tenant.apply(directConnection=False, release={"window": "Maintenance", "drainSeconds": 3600})
+    resource = tenant.wait(is_stalled("InvalidRequest"))
+
+    assert "too long for the maintenance window" in condition(resource, "Stalled")["message"]
+    assert tenant.calls(RELEASE) == []
+
+
+def test_the_fleet_switch_holds_releases_and_says_so(tenant: Tenant, operator: OperatorProcess) -> None:
+    allowed = operator.access_file.read_text()
+    operator.access_file.write_text(allowed.replace("{rules:", "{releases: Hold, rules:"))
+    try:
+        tenant.apply(directConnection=True)
+        tenant.wait(is_ready)
+        # The list is read again within five seconds, and not before its own pass.
+        time.sleep(6)
+        tenant.apply(directConnection=False)
+        held = tenant.wait(reason_is("ReleasesHeld"))
+        calls = tenant.calls(RELEASE)
+    finally:
+        operator.access_file.write_text(allowed)
+    done = tenant.wait(is_ready)
+
+    assert held["status"]["plan"]["reason"] == "ReleasesHeld"
+    assert calls == []
+    assert condition(done, "Ready")["reason"] == "Released"
+
+
+def test_two_who_fight_over_an_endpoint_do_not_cut_clients_off_for_ever(tenant: Tenant) -> None:
+    tenant.apply(directConnection=False, driftPolicy="Correct")
+    tenant.wait(is_ready)
+    for number, is_reached in enumerate((is_ready, is_stalled("Contested"))):
+        tenant.stage.simulator.put_instance(tenant.instance_id, directConnection=True)
+        stamp = f"tair.alibabacloud.com/reconcile-requested-at={number}"
+        tenant.stage.plane.kubectl("-n", tenant.namespace, "annotate", "--overwrite", "tair", tenant.name, stamp)
+        tenant.wait(handled(str(number), is_reached))
+
+    assert len(tenant.effective(RELEASE)) == 2
+    assert tenant.get()["status"]["drift"]["directConnection"] is True
+
+
+def test_of_two_resources_for_one_instance_the_older_acts(tenant: Tenant) -> None:
+    tenant.apply(directConnection=True)
+    tenant.wait(is_ready)
+    second = Tenant(tenant.stage, tenant.namespace, tenant.instance_id, "second")
+    second.apply(directConnection=False)
+    resource = second.wait(is_stalled("InstanceAlreadyManaged"))
+
+    assert f"{tenant.namespace}/it" in condition(resource, "Stalled")["message"]
+    assert tenant.calls(RELEASE) == []

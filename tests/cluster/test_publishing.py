@@ -1,6 +1,7 @@
 """The published endpoint and the deletion of a resource, on a real API server."""
 
 import json
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.tenants import RELEASE, Tenant, condition, is_ready, is_stalled, make_tenant
-from tests.controlplane import ControlPlane
+from tests.controlplane import ControlPlane, KubectlError
 from tests.stage import OperatorProcess, Stage
 
 FINALIZER = "tair.alibabacloud.com/release"
@@ -283,3 +284,64 @@ def test_an_instance_that_is_not_eligible_is_explained_and_not_called(stage: Sta
 
     assert [fact for fact, found in stalled.items() if fact not in condition(found, "Stalled")["message"]] == []
     assert [tenant.calls("AllocateDirectConnection") for tenant in tenants.values()] == [[]] * len(tenants)
+
+
+def test_a_deletion_does_not_release_what_another_manifest_claims_whoever_that_is(
+    stage: Stage, operator: OperatorProcess
+) -> None:
+    """Moving a resource to another namespace: the new one may not be served yet, and its clients are there already."""
+    first = make_tenant(stage, allocated=False)
+    first.apply(directConnection=True, deletionPolicy="Release")
+    first.wait(is_ready)
+    second = Tenant(stage, f"{first.namespace}-new", first.instance_id)
+    stage.plane.kubectl("create", "namespace", second.namespace)
+    second.apply(directConnection=True, credentials={"secretName": "not-there-yet"})
+    second.wait(lambda r: r["status"].get("observedGeneration") == 1)
+    first.delete()
+    first.wait_gone()
+
+    assert first.calls(RELEASE) == []
+    assert stage.simulator.instance(first.instance_id)["directConnection"] is True
+
+
+def test_a_write_that_an_admission_policy_refuses_is_said(stage: Stage, operator: OperatorProcess) -> None:
+    tenant = may_publish(make_tenant(stage))
+    policy = "no-endpoints-here"
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}]
+    here = {"kubernetes.io/metadata.name": tenant.namespace}
+    stage.plane.kubectl(
+        "apply",
+        "-f",
+        "-",
+        stdin=json.dumps(
+            {
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "ValidatingAdmissionPolicy",
+                "metadata": {"name": policy},
+                "spec": {
+                    "matchConstraints": {"resourceRules": rules, "namespaceSelector": {"matchLabels": here}},
+                    "validations": [{"expression": "false", "message": "no endpoints here, says the platform team"}],
+                },
+            }
+        ),
+    )
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": policy},
+        "spec": {"policyName": policy, "validationActions": ["Deny"]},
+    }
+    stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(binding))
+    probe = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe", "namespace": tenant.namespace}}
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            stage.plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(probe))
+        except KubectlError:
+            break
+        time.sleep(0.2)
+    tenant.apply(directConnection=True, publish={"configMapName": "orders-redis"})
+    resource = tenant.wait(is_stalled("PublishFailed"))
+    stage.plane.kubectl("delete", "validatingadmissionpolicybinding", policy)
+
+    assert "says the platform team" in condition(resource, "Stalled")["message"]

@@ -6,7 +6,16 @@ no controller manager, so a deleted Namespace stays ``Terminating``, owner refer
 collect nothing, and a Namespace has no ``default`` ServiceAccount until one is made.
 """
 
-from tests.controlplane.binaries import Binaries, BinariesError, find_binaries
+from tests.controlplane.binaries import Binaries, BinariesError, ChartTools, find_binaries, find_chart_tools
 from tests.controlplane.controlplane import ControlPlane, ControlPlaneError, KubectlError
 
-__all__ = ["Binaries", "BinariesError", "ControlPlane", "ControlPlaneError", "KubectlError", "find_binaries"]
+__all__ = [
+    "Binaries",
+    "BinariesError",
+    "ChartTools",
+    "ControlPlane",
+    "ControlPlaneError",
+    "KubectlError",
+    "find_binaries",
+    "find_chart_tools",
+]

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-from tests.controlplane.binaries import BinariesError, find_binaries
+from tests.controlplane.binaries import BinariesError, find_binaries, find_chart_tools
 from tests.controlplane.controlplane import ControlPlane, ControlPlaneError
 
 
@@ -13,7 +13,11 @@ def main() -> int:
     """Start the control plane, say how to reach it, and wait."""
     parser = argparse.ArgumentParser(prog="python -m tests.controlplane", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the folder with logs and data in place at the end")
-    parser.add_argument("--build", action="store_true", help="only find or build the binaries")
+    parser.add_argument(
+        "--build",
+        action="store_true",
+        help="only find or build the binaries, and those that the tests of the chart need",
+    )
     arguments = parser.parse_args()
     # A shell that starts it in the background has it ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,6 +25,7 @@ def main() -> int:
     try:
         if arguments.build:
             find_binaries()
+            find_chart_tools()
             return 0
         with ControlPlane(keep=arguments.keep) as plane:
             seconds = time.monotonic() - started

@@ -63,3 +63,10 @@ def test_a_resource_that_is_gone_is_forgotten() -> None:
     approvals.changed("DELETED", approved("a"))
 
     assert approvals.changed("ADDED", approved("a")) is True
+
+
+def test_an_approval_of_the_plan_of_the_moment_is_news_at_first_sight() -> None:
+    waiting = approved("a") | {"status": {"plan": {"id": "a"}}}
+
+    assert Approvals().changed(None, waiting) is True
+    assert Approvals().changed(None, approved("a") | {"status": {"plan": {"id": "b"}}}) is False

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tair_operator.memory import Memory, ReleaseBudget
-from tair_operator.models import Action, ConnectionState, Outcome, Reason, TairInstance
+from tair_operator.memory import Memory, ReleaseBudget, ReleaseBudgets
+from tair_operator.models import Action, ConnectionState, CredentialsSpec, Outcome, Reason, TairInstance
 from tair_operator.ports import InstanceRef, Key
 from tests.builders import ID, KEY, NOW, REGION, ago, operation, planned, resource, seconds, status
 
@@ -191,3 +191,26 @@ def test_a_start_in_the_future_counts_as_now() -> None:
     budget.count(operation(started_at=NOW + seconds(3600)))
 
     assert budget.wait(NOW, "uid-9") == seconds(600)
+
+
+def test_each_account_has_a_budget_of_its_own() -> None:
+    budgets = ReleaseBudgets(1, timedelta(seconds=600))
+    released = status(operation=operation(outcome=Outcome.SUCCEEDED, started_at=ago(10)))
+    own = CredentialsSpec(secret_name="aliyun")
+    budgets.note(resource(False, status=released))
+
+    assert budgets.of(resource(False, uid="uid-2")).wait(NOW, "uid-2") == seconds(590)
+    assert budgets.of(resource(False, uid="uid-3", credentials=own)).wait(NOW, "uid-3") is None
+
+
+def test_a_place_goes_with_the_credentials() -> None:
+    budgets = ReleaseBudgets(1, timedelta(seconds=600))
+    drains = status(ConnectionState.ALLOCATED, plan=planned(Reason.DRAINING, withdrawn_at=ago(10)))
+    budgets.note(resource(False, status=drains))
+    taken = budgets.of(resource()).wait(NOW, "uid-2")
+    budgets.note(resource(False, status=drains, credentials=CredentialsSpec(secret_name="aliyun")))
+
+    assert taken == seconds(600)
+    assert budgets.of(resource()).wait(NOW, "uid-2") is None
+    budgets.forget_all_but([])
+    assert budgets.of(resource(credentials=CredentialsSpec(secret_name="aliyun"))).wait(NOW, "uid-2") is None

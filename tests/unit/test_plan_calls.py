@@ -20,6 +20,7 @@ from tair_operator.models import (
     Operation,
     Outcome,
     Reason,
+    ReleaseSpec,
     TairInstance,
 )
 from tair_operator.plan import decide
@@ -578,3 +579,20 @@ def test_decides(sentence: str) -> None:
 
 def test_no_sentence_hides_another() -> None:
     assert len(CASES) == sum(len(group) for group in GROUPS)
+
+
+def test_a_try_that_somebody_asked_for_outlives_the_wait_for_an_approval() -> None:
+    kept = status(ALLOCATED, operation=refused("Forbidden.RAM"))
+    asked = resource(False, annotations=ASKED, release=ReleaseSpec(approval="Required"), status=kept)
+    plan = decide(asked, observation(), context(refusal=BLOCKED, seen={"refused: op-1": 5}), NOW)
+
+    assert plan.reason is Reason.APPROVAL_REQUIRED
+    assert plan.keeps_request is True
+
+
+def test_a_plan_is_kept_while_its_call_is_in_doubt_whatever_is_seen() -> None:
+    shown = planned(Reason.DRAINING, id="of-an-endpoint-that-is-going")
+    asked = resource(False, status=status(RELEASING, operation=operation(), plan=shown))
+    plan = decide(asked, observation(state="Changing"), context(), NOW)
+
+    assert plan.planned == shown

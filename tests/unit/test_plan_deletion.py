@@ -51,6 +51,7 @@ from tests.builders import (
     only,
     operation,
     planned,
+    planned_with_drain,
     reconciling,
     release,
     resource,
@@ -204,7 +205,10 @@ RELEASED_FIRST = {
 }
 
 HELD = "Releases are held for the whole fleet (releases: Hold in the operator's access list)"
-SPENT = "The budget of 10 releases in 10 minutes is spent; this one follows when there is room"
+SPENT = (
+    "The budget of 10 releases in 10 minutes is taken, by releases and by drains under way; this one follows when "
+    "there is room"
+)
 OBSERVES = (
     "The operator runs in mode Observe: it would call ReleaseDirectConnection of r-bp1, and calls nothing. "
     "Set TAIR_OPERATOR_MODE to Act to let it"
@@ -239,8 +243,8 @@ GUARDED = {
             Reason.DRAINING,
             DRAINS,
             minutes(1),
-            holds=frozenset({f"draining: {PLAN_ID}"}),
-            planned=planned(Reason.DRAINING, withdrawn_at=NOW),
+            holds=frozenset({f"draining: {planned_with_drain(Reason.DRAINING, 60).id}"}),
+            planned=planned_with_drain(Reason.DRAINING, 60, withdrawn_at=NOW),
             publication=Publication.WITHDRAW,
         ),
     ),

@@ -41,6 +41,7 @@ from tests.builders import (
     observation,
     plan_id,
     planned,
+    planned_with_drain,
     reconciling,
     refused,
     release,
@@ -87,7 +88,10 @@ HELD = waiting(
     "Releases are held for the whole fleet (releases: Hold in the operator's access list)",
     minutes(1),
 )
-SPENT = "The budget of 10 releases in 10 minutes is spent; this one follows when there is room"
+SPENT = (
+    "The budget of 10 releases in 10 minutes is taken, by releases and by drains under way; this one follows when "
+    "there is room"
+)
 OUT_OF_BUDGET = waiting(Reason.RELEASE_BUDGET, SPENT, seconds(30))
 WATCHED = reconciling(
     Reason.PENDING,
@@ -166,7 +170,8 @@ LIST_ASKS, FIRST_ASKS = (
     "the operator's access list asks for one",
     "the operator meets this endpoint for the first time",
 )
-STALE = "The approval on the resource is for another plan. "
+STALE = "The approval on the resource is for another plan, or came too late. "
+A_DAY_AND_A_DRAIN = NOW + timedelta(hours=24, seconds=60)
 FIRST_CONTACT = context(policy=Policy(needs_approval_at_first_contact=True))
 SHOWN = planned(Reason.APPROVAL_REQUIRED)
 LAPSED = planned(Reason.APPROVAL_REQUIRED, expires_at=NOW, id=plan_id(expires=NOW))
@@ -284,7 +289,7 @@ TOO_SHORT = stalled(
     "A drain of 3600 s is too long for the maintenance window of r-bp1, 11:30-12:30 UTC: the drain and the call have "
     "to fit into it. Shorten spec.release.drainSeconds, or the least drain that the operator's settings ask for",
     ALLOCATED,
-    planned=planned(Reason.INVALID_REQUEST),
+    planned=planned_with_drain(Reason.INVALID_REQUEST, 3600),
 )
 MAINTENANCE = guarded(window="Maintenance")
 
@@ -301,7 +306,10 @@ WINDOW = {
     ),
     "a release is made in the last ten seconds that suffice": in_window(time(11), time(12, 0, 10), release()),
     "the drain has to fit into what is left of the window": in_window(
-        time(11), time(12, 1, 9), for_window("11:00-12:01", RESYNC), drain_seconds=60
+        time(11),
+        time(12, 1, 9),
+        altered(for_window("11:00-12:01", RESYNC), {"planned": planned_with_drain(Reason.WAITING_FOR_WINDOW, 60)}),
+        drain_seconds=60,
     ),
     "a window across midnight is open in the morning": in_window(time(22), time(13), release()),
     "a window across midnight is open in the evening": in_window(time(11), time(2), release()),
@@ -352,7 +360,10 @@ def drains(length: float, left: float | None = None, since: datetime = NOW, **mo
     if more.get("publication") is Publication.WITHDRAW:
         message = f"The endpoint of r-bp1 is withdrawn; it is released after a drain of {length:g} s"
     again = seconds(length if left is None else left)
-    fields = {"planned": planned(Reason.DRAINING, withdrawn_at=since)} | more
+    made = planned(Reason.DRAINING, withdrawn_at=since)
+    if left is None:
+        made = planned_with_drain(Reason.DRAINING, length, withdrawn_at=since)
+    fields = {"planned": made} | more
     # Whoever begins a drain goes on timing it.
     facts = [f"draining: {fields['planned'].id}"] if left is None else []
     return reconciling(Reason.DRAINING, message, ALLOCATED, again, *facts, **fields)
@@ -409,7 +420,16 @@ DRAIN = {
     ),
     "a drain for another endpoint does not count": Case(
         midway(ago(60)),
-        drains(60, **WITHDRAWN, planned=planned(Reason.DRAINING, id=plan_id(vpc="x"), withdrawn_at=NOW)),
+        drains(
+            60,
+            **WITHDRAWN,
+            planned=planned_with_drain(
+                Reason.DRAINING,
+                60,
+                id=plan_id(vpc="x", expires=NOW + timedelta(hours=24, seconds=60)),
+                withdrawn_at=NOW,
+            ),
+        ),
         observation(endpoints=(PROXY, endpoint(vpc_instance_id="x"))),
     ),
     "the window has to have room for what is left of the drain and no more": Case(
@@ -473,7 +493,34 @@ INTERRUPTED = {
             release=ReleaseSpec(drain_seconds=60, approval="Required"),
             status=status(ALLOCATED, plan=LAPSED.model_copy(update={"withdrawn_at": ago(20)})),
         ),
-        asked_by(SPEC_ASKS, stale=STALE, **PUBLISHED_AGAIN),
+        asked_by(
+            SPEC_ASKS,
+            stale=STALE,
+            plan=plan_id(expires=A_DAY_AND_A_DRAIN),
+            planned=planned_with_drain(Reason.APPROVAL_REQUIRED, 60),
+            **PUBLISHED_AGAIN,
+        ),
+    ),
+    "an approval that would lapse before the drain is over starts none": Case(
+        resource(
+            False,
+            annotations={ANNOTATION_APPROVE: plan_id(expires=NOW + seconds(60))},
+            publish=PUBLISH,
+            release=ReleaseSpec(drain_seconds=60, approval="Required"),
+            status=status(
+                ALLOCATED,
+                plan=planned(
+                    Reason.APPROVAL_REQUIRED, id=plan_id(expires=NOW + seconds(60)), expires_at=NOW + seconds(60)
+                ),
+            ),
+        ),
+        asked_by(
+            SPEC_ASKS,
+            stale=STALE,
+            plan=plan_id(expires=A_DAY_AND_A_DRAIN),
+            planned=planned_with_drain(Reason.APPROVAL_REQUIRED, 60),
+            **PUBLISHED_AGAIN,
+        ),
     ),
     "an approval that stands lets the drain go on": Case(
         midway(spec={"release": ReleaseSpec(drain_seconds=60, approval="Required")}, annotations=APPROVED),

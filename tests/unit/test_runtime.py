@@ -9,7 +9,7 @@ import pytest
 
 from tair_operator import runtime
 from tair_operator.access import AccessFile
-from tair_operator.ports import ClusterUnavailableError
+from tair_operator.ports import ClusterUnavailableError, Observation, Target
 from tair_operator.queue import WorkQueue
 from tair_operator.runtime import Operator, WatchEndedError
 from tests.builders import KEY, resource
@@ -47,6 +47,20 @@ def operator_on(w: World, access: AccessFile | None = None, queue: WorkQueue | N
 
 async def run(operator: Operator, watch: runtime.Watch = until_stopped) -> None:
     await operator.run(watch, workers=2, grace=timedelta(seconds=1), on_watching=lambda: None)
+
+
+class Idle:
+    """What is called when no pass is under way and none will be."""
+
+    def __init__(self, w: World) -> None:
+        self.w = w
+        self.writes_when_called: list[int] = []
+
+    async def __call__(self) -> None:
+        self.writes_when_called.append(len(self.w.cluster.writes))
+
+    async def run(self, operator: Operator, grace: float = 1, watch: runtime.Watch = until_stopped) -> None:
+        await operator.run(watch, workers=2, grace=timedelta(seconds=grace), on_watching=lambda: None, on_idle=self)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -164,3 +178,63 @@ async def test_a_pass_that_outran_its_deadline_is_reported_by_the_liveness_probe
     await running
 
     assert answers == ["a pass has been at work for 0 s"]
+
+
+def look_slowly(w: World, monkeypatch: pytest.MonkeyPatch, seconds: float) -> asyncio.Event:
+    """Let each look at the cloud take its time; the event says that one has begun."""
+    begun, observe = asyncio.Event(), w.cloud.observe
+
+    async def observe_slowly(target: Target) -> Observation:
+        begun.set()
+        await asyncio.sleep(seconds)
+        return await observe(target)
+
+    monkeypatch.setattr(w.cloud, "observe", observe_slowly)
+    return begun
+
+
+async def test_it_is_idle_once_the_passes_under_way_have_written_what_they_had_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    w = world(present(), resource(True))
+    operator, idle = operator_on(w), Idle(w)
+    begun = look_slowly(w, monkeypatch, 0.1)
+    running = asyncio.create_task(idle.run(operator))
+    await begun.wait()
+    operator.stopping.set()
+    await running
+
+    assert idle.writes_when_called == [1]
+
+
+async def test_with_a_pass_that_was_cut_off_it_is_never_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = world(present(), resource(True))
+    operator, idle = operator_on(w), Idle(w)
+    begun = look_slowly(w, monkeypatch, 60)
+    running = asyncio.create_task(idle.run(operator, grace=0.01))
+    await begun.wait()
+    operator.stopping.set()
+    await running
+
+    assert idle.writes_when_called == []
+
+
+async def test_it_is_idle_when_it_is_stopped_before_the_crd_is_there() -> None:
+    w = world(present(), resource(True))
+    w.cluster.is_installed = False
+    operator, idle = operator_on(w), Idle(w)
+    running = asyncio.create_task(idle.run(operator))
+    await until(lambda: "crds/tairinstances.yaml" in (operator.is_unready() or ""))
+    operator.stopping.set()
+    await running
+
+    assert idle.writes_when_called == [0]
+
+
+async def test_it_is_idle_when_the_watch_has_ended() -> None:
+    w = world(present(), resource(True))
+    idle = Idle(w)
+    with pytest.raises(WatchEndedError):
+        await idle.run(operator_on(w), watch=ending_at_once)
+
+    assert len(idle.writes_when_called) == 1

@@ -353,3 +353,39 @@ def test_help_explains_each_setting(capsys: pytest.CaptureFixture[str], monkeypa
     for name, field in Settings.model_fields.items():
         assert f"--{name.replace('_', '-')} VALUE" in text
         assert " ".join((field.description or "").split()) in text
+
+
+def test_a_leader_is_elected_in_a_pod_unless_told_otherwise(load: Load) -> None:
+    assert load().leader_election is None
+    assert load({"LEADER_ELECTION": "false"}).leader_election is False
+    assert load({"LEADER_ELECTION": "true"}).leader_election is True
+
+
+@pytest.mark.parametrize(
+    ("variables", "mistake"),
+    [
+        ({"LEASE_SECONDS": "10"}, "LEASE_RENEW_DEADLINE_SECONDS: must be less than TAIR_OPERATOR_LEASE_SECONDS"),
+        (
+            {"LEASE_RETRY_SECONDS": "5.5"},
+            "LEASE_RETRY_SECONDS: must be at most half of TAIR_OPERATOR_LEASE_RENEW_DEADLINE_SECONDS",
+        ),
+        (
+            {"CALL_TIMEOUT_SECONDS": "7", "LEASE_SECONDS": "11"},
+            "LEASE_RETRY_SECONDS: TAIR_OPERATOR_CALL_TIMEOUT_SECONDS must be less than TAIR_OPERATOR_LEASE_SECONDS",
+        ),
+        ({"LEASE_SECONDS": "1"}, "LEASE_SECONDS: Input should be greater than or equal to 2"),
+        ({"LEASE_NAME": "Not_A_Name"}, "LEASE_NAME: String should match pattern"),
+        ({"LEASE_NAMESPACE": "a.b"}, "LEASE_NAMESPACE: String should match pattern"),
+    ],
+)
+def test_a_lease_that_could_end_before_a_call_is_a_mistake(load: Load, variables: dict[str, str], mistake: str) -> None:
+    [line] = load.mistakes(variables)
+
+    assert line.startswith(f"TAIR_OPERATOR_{mistake}")
+
+
+def test_a_quick_lease_needs_a_quick_call(load: Load) -> None:
+    quick = {"LEASE_SECONDS": "3", "LEASE_RENEW_DEADLINE_SECONDS": "2", "LEASE_RETRY_SECONDS": "0.5"}
+
+    assert load(quick | {"CALL_TIMEOUT_SECONDS": "1.9"}).lease_seconds == 3
+    assert len(load.mistakes(quick | {"CALL_TIMEOUT_SECONDS": "2"})) == 1

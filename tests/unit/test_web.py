@@ -45,6 +45,14 @@ async def test_a_probe_says_what_is_wrong(client: TestClient, health: Health) ->
     assert alive.status == 200
 
 
+async def test_a_standby_is_ready_and_says_that_it_is_one() -> None:
+    async with TestClient(TestServer(build_app(lambda: None, lambda: None, role=lambda: "standby"))) as client:
+        ready, alive = await client.get("/readyz"), await client.get("/livez")
+
+        assert (ready.status, await ready.text()) == (200, "standby\n")
+        assert (alive.status, await alive.text()) == (200, "ok\n")
+
+
 async def test_metrics_are_served_in_the_text_format(client: TestClient) -> None:  # type: ignore[type-arg]
     metrics.queue_depth.labels(metrics.CONTROLLER).set(3)
     response = await client.get("/metrics")

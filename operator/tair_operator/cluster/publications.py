@@ -50,22 +50,24 @@ class Publications:
             wanted["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
             self._judge(*await self._apply(resource, place, wanted, force=True), resource, place)
 
-    async def _create(self, resource: TairInstance, place: Place, wanted: dict[str, Any]) -> None:
-        """Create the object by applying it, which needs no permission beyond its name, as a POST would."""
-        code, body = await self._apply(resource, place, wanted, force=False)
-        if code == UNPROCESSABLE:
-            message = f"{place.kind} {place.name} came into being meanwhile, and is of another type"
-            raise ConflictError(message)
-        self._judge(code, body, resource, place)
-        if code != CREATED:
-            # Somebody created it since it was looked for. What was added to it is taken back.
-            bare = {key: wanted[key] for key in ("apiVersion", "kind")} | {"metadata": {"name": place.name}}
-            self._judge(*await self._apply(resource, place, bare, force=False), resource, place)
-            raise _not_ours(place)
+    async def _create(self, resource: TairInstance, place: Place, wanted: Body) -> None:
+        """Create the object by applying it, which needs no permission beyond its name, as a POST would.
 
-    async def _apply(
-        self, resource: TairInstance, place: Place, wanted: dict[str, Any], *, force: bool
-    ) -> tuple[int, Body]:
+        It is marked as ours only after it was us who created it: whoever dies in
+        between must not leave the mark on an object of somebody else.
+        """
+        unmarked = wanted | {"metadata": {**wanted["metadata"], "annotations": {}}}
+        code, body = await self._apply(resource, place, unmarked, force=False)
+        self._judge(code, body, resource, place)
+        if code == CREATED:
+            self._judge(*await self._apply(resource, place, wanted, force=False), resource, place)
+            return
+        # Somebody created it since it was looked for. What was added to it is taken back.
+        bare = {key: wanted[key] for key in ("apiVersion", "kind")} | {"metadata": {"name": place.name}}
+        self._judge(*await self._apply(resource, place, bare, force=False), resource, place)
+        raise _not_ours(place)
+
+    async def _apply(self, resource: TairInstance, place: Place, wanted: Body, *, force: bool) -> tuple[int, Body]:
         query = {"fieldManager": COMPONENT, "force": str(force).lower()}
         return await self.api.request("PATCH", _path(resource, place), wanted, query, APPLY_PATCH)
 
@@ -96,8 +98,12 @@ class Publications:
         if code == FORBIDDEN:
             message = (
                 f"{place.kind} {place.name} may not be written: bind a Role in namespace {namespace} with get, create, "
-                f"patch and delete on {_plural(place)} {place.name} to the operator's ServiceAccount"
+                f"patch and delete on {_plural(place)} {place.name} to the operator's ServiceAccount "
+                f"({body.get('message', '')})"
             )
+            raise ForbiddenError(message)
+        if code == UNPROCESSABLE:
+            message = f"{place.kind} {place.name} is refused by the API server: {body.get('message', '')}"
             raise ForbiddenError(message)
         if code == CONFLICT:
             message = f"{place.kind} {namespace}/{place.name} changed while it was written"
@@ -133,17 +139,28 @@ def _manifest(resource: TairInstance, place: Place, host: str, port: int) -> dic
 
 
 def _is_ours(stored: Body, resource: TairInstance) -> bool:
-    annotations = (stored.get("metadata") or {}).get("annotations") or {}
-    return bool(annotations.get(ANNOTATION_OWNER) == resource.metadata.name)
+    metadata = stored.get("metadata") or {}
+    owner = (metadata.get("annotations") or {}).get(ANNOTATION_OWNER)
+    if owner is not None:
+        return bool(owner == resource.metadata.name)
+    # Created by us, and we did not live to mark it: nobody else has written a field of it.
+    managers = {entry.get("manager") for entry in metadata.get("managedFields") or []}
+    return managers == {COMPONENT}
 
 
 def _says(stored: Body, wanted: Body) -> bool:
     """Whether the object has all that we would write; what others added is theirs."""
     data = stored.get("data") or {}
-    labels = (stored.get("metadata") or {}).get("labels") or {}
-    return all(data.get(key) == value for key, value in wanted["data"].items()) and all(
-        labels.get(key) == value for key, value in wanted["metadata"]["labels"].items()
+    metadata = stored.get("metadata") or {}
+    return (
+        _has(data, wanted["data"])
+        and _has(metadata.get("labels") or {}, wanted["metadata"]["labels"])
+        and _has(metadata.get("annotations") or {}, wanted["metadata"]["annotations"])
     )
+
+
+def _has(stored: Body, wanted: Body) -> bool:
+    return all(stored.get(key) == value for key, value in wanted.items())
 
 
 def _plural(place: Place) -> str:

@@ -13,7 +13,16 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from tair_operator.cluster.server import COMPONENT, CONFLICT, FORBIDDEN, NOT_FOUND, UNPROCESSABLE, Api, expect
+from tair_operator.cluster.server import (
+    COMPONENT,
+    CONFLICT,
+    FORBIDDEN,
+    NOT_FOUND,
+    UNPROCESSABLE,
+    Api,
+    expect,
+    is_refusal,
+)
 from tair_operator.models import FINALIZER, GROUP, KIND, PLURAL, VERSION, Operation, TairInstance, TairInstanceStatus
 from tair_operator.ports import ClusterUnavailableError, ConflictError, Event, ForbiddenError, Key
 from tair_operator.stopwatch import waiting
@@ -117,9 +126,12 @@ class Resources:
             return None
         if code == FORBIDDEN:
             message = (
-                "spec.deletionPolicy is Release, and the finalizer that makes a deletion wait may not be written: "
-                "grant the operator's ServiceAccount patch on tairinstances"
+                "the finalizer that makes a deletion wait may not be written: grant the operator's ServiceAccount "
+                f"patch on tairinstances ({body.get('message', '')})"
             )
+            raise ForbiddenError(message)
+        if is_refusal(code, body):
+            message = f"the finalizer that makes a deletion wait is refused: {body.get('message', '')}"
             raise ForbiddenError(message)
         if code in {CONFLICT, UNPROCESSABLE}:
             message = f"{_key(resource)} changed while it was looked at"

@@ -158,6 +158,12 @@ def _object(body: bytes, status: int) -> Body:
     return parsed if isinstance(parsed, dict) else {}
 
 
+def is_refusal(status: int, body: Body) -> bool:
+    """Tell a write that an admission policy, a webhook or the schema refuses from a failed ``test`` of a JSON patch."""
+    has_causes = bool((body.get("details") or {}).get("causes"))
+    return status == UNPROCESSABLE and (has_causes or "denied" in str(body.get("message", "")))
+
+
 def expect(status: int, body: Body) -> Body:
     """Return the body of a success.
 

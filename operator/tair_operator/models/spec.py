@@ -54,7 +54,9 @@ class ReleaseSpec(Model):
     """Seconds between withdrawing the published endpoint and the call, 0 to 3600."""
 
 
-_OBJECT_NAME = Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+_OBJECT_NAME = Field(
+    min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+)
 
 
 class PublishSpec(Model):

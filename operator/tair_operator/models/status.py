@@ -52,7 +52,7 @@ class DirectConnectionStatus(Model):
     """vSwitch that the endpoint is in."""
 
     vpc_instance_id: str | None = None
-    """Id of the endpoint inside the VPC; it changes with every allocation."""
+    """Id of the endpoint inside the VPC."""
 
 
 class InstanceStatus(Model):
@@ -244,7 +244,7 @@ class TairInstanceStatus(Model):
     """Up to five finished operations, newest first. An identical rejection repeated counts in attempt instead."""
 
     plan: PlanStatus | None = None
-    """The call that is planned and waits."""
+    """The call that is planned and waits. It stays until the call that follows it has settled."""
 
     finished_releases: int | None = None
     """How many releases that may have had an effect are over. Part of status.plan.id: an approval is good for one."""
