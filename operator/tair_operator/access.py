@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from tair_operator.models import TairInstance
 from tair_operator.situation import Grant, Verb
+from tair_operator.subject import target_of
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +199,7 @@ class AccessList(BaseModel):
         decides what those reach; approvals are asked for all the same.
         """
         return Grant(
-            frozenset(Verb) if resource.spec.credentials is not None else self._verbs(resource, labels),
+            frozenset(Verb) if target_of(resource).principal is not None else self._verbs(resource, labels),
             f"Whoever runs the operator can add to its access list: {_line_for(resource)}",
             are_releases_held=self.releases == "Hold",
             requires_approval=any(

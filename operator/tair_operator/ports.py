@@ -202,6 +202,10 @@ class ClusterUnavailableError(Exception):
     """The Kubernetes API did not answer or refused. Nothing is known to be written; back off and start again."""
 
 
+class ClusterRefusedError(ClusterUnavailableError):
+    """The Kubernetes API refused for good, by 401, 403 or 422 for example: nothing was written."""
+
+
 class ForbiddenError(Exception):
     """The operator's ServiceAccount may not do this; the message says which permission is missing."""
 

@@ -25,8 +25,8 @@ def publication(s: Situation, plan: Plan) -> Publication:
         return Publication.KEEP
     before = s.resource.status.plan
     if plan.stance is Stance.SUSPENDED:
-        was_withdrawn = before is not None and before.withdrawn_at is not None
         known = s.resource.status.direct_connection
+        was_withdrawn = before is not None and before.withdrawn_at is not None
         is_complete = known is not None and known.host is not None and known.port is not None
         return Publication.PUBLISH if was_withdrawn and is_complete else Publication.KEEP
     if plan.action is Action.RELEASE or not s.has_seen_instance or s.context.unpublished:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from tair_operator.audit import facts
 from tair_operator.models import TairInstance
-from tair_operator.ports import Cluster, ForbiddenError, NotOursError, Place
+from tair_operator.ports import Cluster, ClusterUnavailableError, ConflictError, ForbiddenError, NotOursError, Place
 from tair_operator.stance import Plan, Publication
 from tair_operator.status import Look, endpoint_to_publish
-from tair_operator.subject import is_draining, places_of
+from tair_operator.subject import is_draining, places_of, unsettled
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ class Publisher:
 
     async def restore(self, resource: TairInstance) -> None:
         """Publish again what was withdrawn for a release that nobody wants any more, as far as that is possible."""
-        if not is_draining(resource.status.plan):
+        if not is_draining(resource.status.plan) or unsettled(resource) is not None:
+            # A release that left already ends what would be published.
             return
         host, port = endpoint_to_publish(resource, Look())
         try:
@@ -72,3 +73,12 @@ class Publisher:
                 await self.cluster.publish(resource, place, host, port)
         except (ForbiddenError, NotOursError) as error:
             logger.warning("What was withdrawn is not published again: %s", error, extra=facts(resource))
+
+    async def take_back(self, resource: TairInstance, plan: Plan) -> None:
+        """Withdraw what was published just now: status does not know of it, and the manifest may name another place."""
+        known = places_of(resource.status.published)
+        try:
+            for place in sorted((plan.published or frozenset()) - known):
+                await self.cluster.withdraw(resource, place)
+        except (ForbiddenError, ConflictError, ClusterUnavailableError) as error:
+            logger.warning("What was published is not taken back: %s", error, extra=facts(resource))

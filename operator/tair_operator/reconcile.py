@@ -20,12 +20,11 @@ from tair_operator.models import FINALIZER, Action, Operation, Outcome, TairInst
 from tair_operator.operations import accepted, announce, failed, not_sent
 from tair_operator.plan import decide, needs_look, owner_of
 from tair_operator.ports import (
-    ANYWHERE,
-    Address,
     Clock,
     Cloud,
     CloudError,
     Cluster,
+    ClusterRefusedError,
     ClusterUnavailableError,
     ConflictError,
     Detail,
@@ -37,10 +36,11 @@ from tair_operator.ports import (
 from tair_operator.proposal import withdrawn
 from tair_operator.publisher import Publisher, UnpublishedError
 from tair_operator.situation import Context, Grant, Policy
-from tair_operator.stance import Plan, Stance
+from tair_operator.stance import Plan, Publication, Stance
 from tair_operator.status import Look, is_transition, is_worth_writing, next_status
 from tair_operator.subject import (
     UNSETTLED,
+    address_of,
     competes,
     holds_deletion,
     is_draining,
@@ -181,8 +181,10 @@ class Reconciler:
     async def _look(self, resource: TairInstance, context: Context) -> Look:
         if not needs_look(resource, context):
             return Look()
+        # Before it is sent: a look shows nothing that happened after that.
+        began = self.clock.monotonic(), self.clock.boottime()
         try:
-            return Look(await self.cloud.observe(target_of(resource)))
+            return Look(await self.cloud.observe(target_of(resource)), began=began)
         except CloudError as error:
             return Look(error=error)
 
@@ -193,36 +195,38 @@ class Reconciler:
             message = "asked for details of an instance that was not seen"
             raise RuntimeError(message)
         try:
-            return Look(await self.cloud.look_closer(target_of(resource), look.observation, details)), context
+            closer = await self.cloud.look_closer(target_of(resource), look.observation, details)
+            return replace(look, observation=closer), context
         except CloudError as error:
-            return Look(look.observation, error), replace(context, obstacle=error)
+            return replace(look, error=error), replace(context, obstacle=error)
 
     def _decide(self, resource: TairInstance, look: Look, context: Context) -> Plan:
         return decide(resource, look.observation or look.error, context, self.clock.now())
 
     async def _approach(self, resource: TairInstance, look: Look, context: Context, action: Action) -> timedelta | None:
-        """Come close to a call: ask live who else claims the instance, wait for what the call needs, decide again."""
-        context = await self._ask_for_owner(resource, context)
-        plan = self._decide(resource, look, context)
+        """Come close to a call: wait for what it needs, ask live who else claims the instance, decide again."""
+        plan, published = self._decide(resource, look, context), None
         if resource.status.published is not None:
             # An endpoint that somebody released is gone, and status is about to say that it is not published.
             plan = await self._publish(resource, plan, look, context)
+            published = plan.published
         if plan.action is not action:
             return await self._report(resource, plan, look, context)
         try:
-            call = await self.cloud.prepare(action, target_of(resource), _address(resource))
+            call = await self.cloud.prepare(action, target_of(resource), address_of(resource))
         except CloudError as error:
             context = replace(context, obstacle=error)
             plan = self._decide(resource, look, context)
             return await self._report(resource, plan, replace(look, error=error), context)
-        # Withdrawing a permission is the emergency brake, and others spend the budget: asked again, right before.
+        # Preparing took its time. Who claims the instance, and what is permitted, is asked right before the call.
+        context = await self._ask_for_owner(resource, context)
         grant = await self.grant(resource)
-        if look.observation is None or self.clock.now() - look.observation.sent_at > LOOK_MAX:
+        if look.observation is None or look.age(self.clock) > LOOK_MAX:
             logger.warning("The look grew old while its call was prepared; another one follows", extra=facts(resource))
             return AT_ONCE
         budget_wait = self._budgets.of(resource).wait(self.clock.now(), resource.metadata.uid)
         context = replace(context, grant=grant, budget_wait=budget_wait)
-        plan = self._decide(resource, look, context)
+        plan = replace(self._decide(resource, look, context), published=published)
         if plan.action is not action:
             return await self._report(resource, plan, look, context)
         return await self._act(resource, plan, action, call, look)
@@ -244,6 +248,10 @@ class Reconciler:
 
     async def _report(self, resource: TairInstance, plan: Plan, look: Look, context: Context) -> timedelta | None:
         plan = self._take_place(resource, plan, look, context)
+        is_back = plan.publication is Publication.PUBLISH and is_draining(resource.status.plan)
+        if is_back and plan.stance is not Stance.SUSPENDED:
+            # First status has to forget the drain, or whoever reads it after a crash would release what is published.
+            plan = replace(plan, publication=Publication.KEEP, requeue_after=AT_ONCE)
         # Before status says so.
         plan = await self._publish(resource, plan, look, context)
         self._memory.keep(resource.metadata.uid, plan.holds, self.clock.monotonic())
@@ -251,7 +259,11 @@ class Reconciler:
         is_news = is_worth_writing(resource.status, status)
         is_worth_telling = is_news and is_transition(resource.status, status)
         if is_news:
-            resource = await self.cluster.write_status(resource, status)
+            try:
+                resource = await self.cluster.write_status(resource, status)
+            except ConflictError:
+                await self._publisher.take_back(resource, plan)
+                raise
             self._budgets.note(resource)
             level = logging.WARNING if plan.stance is Stance.STALLED else logging.INFO
             logger.log(level, "%s: %s", plan.reason, plan.message, extra=facts(resource))
@@ -261,12 +273,12 @@ class Reconciler:
         if is_worth_telling:
             kind: Literal["Normal", "Warning"] = "Warning" if plan.stance is Stance.STALLED else "Normal"
             await self.cluster.post_event(resource, Event(kind, plan.reason, plan.message))
-        if plan.lets_go and FINALIZER in resource.metadata.finalizers:
+        if plan.lets_go and FINALIZER in resource.metadata.finalizers and context.unheld is None:
             try:
                 await self.cluster.write_finalizer(resource, is_wanted=False)
             except ForbiddenError as error:
-                plan = self._decide(resource, look, replace(context, unheld=str(error)))
-                return await self._report(resource, plan, look, context)
+                context = replace(context, unheld=str(error))
+                return await self._report(resource, self._decide(resource, look, context), look, context)
             logger.info("Let go: %s", plan.message, extra=facts(resource))
         return plan.requeue_after
 
@@ -300,26 +312,31 @@ class Reconciler:
             # Not even the intent: whoever leads by now would have to wait for it to settle.
             logger.warning("No call: this replica does not lead, or not for long enough", extra=facts(resource))
             return timedelta(seconds=FENCE_SECONDS)
+        ref, uid = ref_of(resource), resource.metadata.uid
+        if self._memory.call_of_another(ref, uid, self.clock.monotonic()) is not None:
+            # Made while this call was prepared, for another resource on the same instance.
+            return timedelta(seconds=FENCE_SECONDS)
         now = self.clock.now()
         seen = look.observation.instance if look.observation is not None else None
         operation = announce(
             resource, action, now, new_id=self.new_id(), corrects_drift=plan.corrects_drift, instance=seen
         )
-        # Before any await: two workers must not both see the last place in the budget.
+        # Before any await: two workers must not both see the last place in the budget, or both act on one instance.
         self._budgets.of(resource).count(operation)
+        self._memory.call_made(ref, uid, operation, self.clock.monotonic())
         status = next_status(resource, plan, look, now, intent=operation)
         fence = _Fence(self.clock)
         try:
             stored = await self.cluster.write_status(resource, status)
-        except ConflictError:
-            self._budgets.of(resource).count(not_sent(operation, now, "the view was stale"))
+        except (ConflictError, ClusterRefusedError):
+            self._call_off(resource, not_sent(operation, now, "the intent was not stored"))
             raise
         except ClusterUnavailableError:
             # It may have been stored. Not one byte of the call was sent, and this says so.
             await self._settle(resource, not_sent(operation, self.clock.now(), "the intent was not confirmed"))
             raise
         if stored.metadata.resource_version == resource.metadata.resource_version:
-            self._budgets.of(resource).count(not_sent(operation, now, "the intent changed nothing"))
+            self._call_off(resource, not_sent(operation, now, "the intent changed nothing"))
             message = f"the intent for {resource.metadata.name} changed nothing"
             raise ConflictError(message)
         if fence.is_late():
@@ -328,12 +345,16 @@ class Reconciler:
         elif not self.may_call():
             answered = not_sent(operation, self.clock.now(), "this replica no longer leads for as long as a call takes")
         else:
-            self._memory.call_made(ref_of(resource), resource.metadata.uid, operation, self.clock.monotonic())
             audit.record(resource, operation)
             # No await may come between the intent and this call.
             answered = await self._send(call, operation)
         await self._settle(resource, answered)
         return _next_look(answered)
+
+    def _call_off(self, resource: TairInstance, operation: Operation) -> None:
+        """Take back what was noted of a call whose intent is certainly not stored."""
+        self._budgets.of(resource).count(operation)
+        self._memory.call_over(ref_of(resource), resource.metadata.uid)
 
     async def _send(self, call: PreparedCall, operation: Operation) -> Operation:
         try:
@@ -368,11 +389,6 @@ class _Fence:
 def _next_look(operation: Operation) -> timedelta:
     """Look at once after a failure, to report it; give an accepted change a second to show."""
     return timedelta(seconds=1) if operation.outcome is Outcome.ACCEPTED else AT_ONCE
-
-
-def _address(resource: TairInstance) -> Address:
-    endpoint = resource.spec.endpoint
-    return Address(endpoint.prefix, endpoint.port) if endpoint is not None else ANYWHERE
 
 
 def _event_of(operation: Operation) -> Event:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from tair_operator.models import Action, ConnectionState, Operation, Outcome, PlanStatus, Reason
 from tair_operator.ports import CloudError, Detail, ErrorClass, Place
-from tair_operator.situation import DEAD, NOTHING, Situation, Verb
+from tair_operator.situation import DEAD, NOTHING, Presence, Situation, Verb
 from tair_operator.subject import is_other_kind, kind_of
 
 POLL_MIN, POLL_MAX = timedelta(seconds=1), timedelta(seconds=30)
@@ -152,6 +152,11 @@ def doubt_about(operation: Operation) -> str:
     return f"in doubt: {operation.id}"
 
 
+def unchanged_by(operation: Operation) -> str:
+    """Name the fact that looks show nothing of what an operation asked for."""
+    return f"unchanged: {operation.id}"
+
+
 def refusal_of(operation: Operation) -> str:
     """Name the fact that an operation was refused, or not sent."""
     return f"refused: {operation.id}"
@@ -282,7 +287,10 @@ def waiting(s: Situation, operation: Operation) -> Plan:
         )
         message = f"{what}, so it may or may not have taken effect; it is not sent again while the instance is watched"
     plan = wait(s, reason, message, fact=fact, requeue_after=poll(s.seen_for(fact)))
-    return replace(plan, state=state)
+    wanted = Presence.ABSENT if is_release else Presence.PRESENT
+    is_unchanged = s.has_seen_instance and s.is_normal and s.presence not in {wanted, Presence.UNKNOWN}
+    unchanged = frozenset({unchanged_by(operation)}) if is_unchanged else frozenset()
+    return replace(plan, state=state, holds=plan.holds | unchanged)
 
 
 def pause(s: Situation, last: Operation, reason: Reason, message: str, pause: timedelta) -> Plan | None:

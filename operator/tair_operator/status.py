@@ -6,7 +6,7 @@ instance status on its own, are not worth a write: at rest there are none.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tair_operator.conditions import differences, next_conditions
 from tair_operator.models import (
@@ -26,10 +26,12 @@ from tair_operator.models import (
     TairInstanceStatus,
 )
 from tair_operator.operations import remembered, settled
-from tair_operator.ports import CloudError, Observation
+from tair_operator.ports import Clock, CloudError, Observation
 from tair_operator.situation import NORMAL, direct_endpoint, endpoint_id
 from tair_operator.stance import Plan, Stance, lasting
 from tair_operator.subject import finished_releases, places_of
+
+LONG_AGO = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,13 @@ class Look:
 
     observation: Observation | None = None
     error: CloudError | None = None
+    began: tuple[float, float] = (float("-inf"), float("-inf"))
+    """When it was begun, on the monotonic and on the boot-time clock."""
+
+    def age(self, clock: Clock) -> timedelta:
+        """Return how old it is, a sleep of the machine included. Nobody sets these two clocks."""
+        monotonic, boottime = self.began
+        return timedelta(seconds=min(max(clock.monotonic() - monotonic, clock.boottime() - boottime), LONG_AGO))
 
 
 def next_status(
@@ -114,8 +123,11 @@ def _connection(
     before: DirectConnectionStatus | None, state: ConnectionState, observation: Observation | None
 ) -> DirectConnectionStatus:
     endpoint = direct_endpoint(observation) if observation else None
-    # While it is being allocated it cannot be used yet; it is shown once, with its end.
-    if endpoint is not None and state is not ConnectionState.ALLOCATING:
+    # While it is being allocated it cannot be used yet; it is shown once, with its end. While one is being released
+    # its address stays, so that another one can be told from it.
+    is_leaving = state in {ConnectionState.RELEASING, ConnectionState.UNKNOWN}
+    is_kept = is_leaving and before is not None and before.host is not None
+    if endpoint is not None and state is not ConnectionState.ALLOCATING and not is_kept:
         return DirectConnectionStatus(
             state=state,
             host=endpoint.host,
@@ -173,6 +185,9 @@ def _reached(
         # Nothing is wanted, so nothing can drift: a value that is set later is a new wish.
         return None
     by_us = last is not None and last.outcome is Outcome.SUCCEEDED and plan.outcome is Outcome.SUCCEEDED
+    if by_us and last is not None and last.action is Action.RELEASE and plan.drift and wanted is False:
+        # Reached for a moment, and left by somebody else before anybody looked.
+        return ReachedStatus(direct_connection=False, operation_id=last.id, time=now)
     # Whatever else the pass has to say, a deletion for example: the endpoint is there, and it is ours.
     is_allocated = by_us and last is not None and last.action is Action.ALLOCATE and wanted
     if not plan.reached and not is_allocated:

@@ -8,12 +8,24 @@ from tair_operator.models import (
     PlanStatus,
     PublishedStatus,
     PublishSpec,
+    Reason,
     TairInstance,
     TairInstanceStatus,
 )
-from tair_operator.ports import Instance, InstanceRef, Place, Principal, PrincipalKind, Target
+from tair_operator.ports import ANYWHERE, Address, Instance, InstanceRef, Place, Principal, PrincipalKind, Target
 
 UNSETTLED = frozenset({Outcome.STARTED, Outcome.UNKNOWN, Outcome.ACCEPTED})
+
+
+BLIND = frozenset(
+    {
+        Reason.ACCESS_DENIED,
+        Reason.CREDENTIALS_INVALID,
+        Reason.CREDENTIALS_UNAVAILABLE,
+        Reason.INSTANCE_NOT_FOUND,
+    }
+)
+"""What is said of a resource whose own credentials do not reach the instance, or do not any more."""
 
 
 def holds_deletion(resource: TairInstance) -> bool:
@@ -55,8 +67,9 @@ def competes(resource: TairInstance, *, is_served: bool) -> bool:
 
     One with credentials of its own has to have seen the instance with them: naming somebody else's is not enough.
     """
-    has_seen = resource.spec.credentials is None or resource.status.instance is not None
-    return is_served and has_seen
+    ready = resource.status.condition("Ready")
+    is_blind = resource.status.instance is None or (ready is not None and ready.reason in BLIND)
+    return is_served and not (target_of(resource).principal is not None and is_blind)
 
 
 def unsettled(resource: TairInstance) -> Operation | None:
@@ -93,3 +106,9 @@ def is_other_kind(before: str | None, now: str) -> bool:
     """Whether one of the facts has changed; what was not told once is no change."""
     pairs = zip((before or "").split(" "), now.split(" "), strict=False)
     return any(old != new and "-" not in {old, new} for old, new in pairs if before)
+
+
+def address_of(resource: TairInstance) -> Address:
+    """Return what an allocation is to ask for."""
+    endpoint = resource.spec.endpoint
+    return Address(endpoint.prefix, endpoint.port) if endpoint is not None else ANYWHERE

@@ -389,7 +389,7 @@ DOUBTFUL_LOOKS = {
     ),
 }
 
-OVER = {"in doubt: op-1": 300.0}
+OVER = {"in doubt: op-1": 300.0, "unchanged: op-1": 5.0}
 ALMOST_OVER = {"in doubt: op-1": 299.0}
 RELEASE_UNDER_WAY = resource(False, status=status(RELEASING, operation=operation()))
 RELEASE_STARTED = resource(False, status=status(RELEASING, operation=operation(outcome=Outcome.STARTED)))
@@ -410,7 +410,7 @@ OPERATIONS = {
     ),
     "an accepted release has not failed while the settling time lasts": Case(
         RELEASE_UNDER_WAY,
-        reconciling(Reason.RELEASING, UNDER_WAY, RELEASING, seconds(30), "in doubt: op-1"),
+        reconciling(Reason.RELEASING, UNDER_WAY, RELEASING, seconds(30), "in doubt: op-1", "unchanged: op-1"),
         THERE,
         context(seen=ALMOST_OVER),
     ),
@@ -423,6 +423,12 @@ OPERATIONS = {
     "a release without effect is made again after the settling time": Case(
         RELEASE_UNDER_WAY, release(outcome=Outcome.FAILED), THERE, context(seen=OVER)
     ),
+    "one look that shows no effect after the settling time may be torn": Case(
+        RELEASE_UNDER_WAY,
+        reconciling(Reason.RELEASING, UNDER_WAY, RELEASING, seconds(30), "in doubt: op-1", "unchanged: op-1"),
+        THERE,
+        context(seen={"in doubt: op-1": 300.0}),
+    ),
     "a release has not succeeded while the instance is busy": Case(
         RELEASE_UNDER_WAY,
         reconciling(Reason.RELEASING, UNDER_WAY, RELEASING, seconds(1), "in doubt: op-1"),
@@ -433,7 +439,15 @@ OPERATIONS = {
     ),
     "a release that was started and never answered is in doubt": Case(
         RELEASE_STARTED,
-        reconciling(Reason.OUTCOME_UNKNOWN, NO_ANSWER, UNKNOWN, seconds(1), "in doubt: op-1", outcome=Outcome.UNKNOWN),
+        reconciling(
+            Reason.OUTCOME_UNKNOWN,
+            NO_ANSWER,
+            UNKNOWN,
+            seconds(1),
+            "in doubt: op-1",
+            "unchanged: op-1",
+            outcome=Outcome.UNKNOWN,
+        ),
     ),
     "a release that was started and never answered is in doubt also when the look fails": Case(
         RELEASE_STARTED,
@@ -451,15 +465,16 @@ OPERATIONS = {
             UNKNOWN,
             seconds(1),
             "in doubt: op-1",
+            "unchanged: op-1",
         ),
     ),
     "an operation in doubt blocks everything else, whatever the spec says": Case(
         resource(True, generation=2, status=status(RELEASING, operation=operation())),
-        reconciling(Reason.RELEASING, UNDER_WAY, RELEASING, seconds(1), "in doubt: op-1"),
+        reconciling(Reason.RELEASING, UNDER_WAY, RELEASING, seconds(1), "in doubt: op-1", "unchanged: op-1"),
     ),
     "an operation in doubt blocks Ready": Case(
         resource(True, status=ready_status(True, operation=operation(outcome=Outcome.UNKNOWN))),
-        reconciling(Reason.OUTCOME_UNKNOWN, NO_ANSWER, UNKNOWN, seconds(1), "in doubt: op-1"),
+        reconciling(Reason.OUTCOME_UNKNOWN, NO_ANSWER, UNKNOWN, seconds(1), "in doubt: op-1", "unchanged: op-1"),
     ),
     "a release that ended after the wish changed is followed by an allocation": Case(
         resource(True, generation=2, status=status(RELEASING, operation=operation())),
@@ -469,7 +484,12 @@ OPERATIONS = {
     "an accepted allocation is watched": Case(
         ALLOCATION_UNDER_WAY,
         reconciling(
-            Reason.ALLOCATING, "Allocating the direct connection of r-bp1", ALLOCATING, seconds(1), "in doubt: op-1"
+            Reason.ALLOCATING,
+            "Allocating the direct connection of r-bp1",
+            ALLOCATING,
+            seconds(1),
+            "in doubt: op-1",
+            "unchanged: op-1",
         ),
         GONE,
     ),

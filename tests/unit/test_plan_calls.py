@@ -464,7 +464,7 @@ LAST_CHECKS = {
     "the third release without effect counts in the pass that settles it": Case(
         after(operation(id="op-0"), history=FAILURES[:2]),
         altered(NO_EFFECT, {"outcome": Outcome.FAILED}),
-        context=context(seen={"in doubt: op-0": 300}),
+        context=context(seen={"in doubt: op-0": 300, "unchanged: op-0": 5}),
     ),
     "releases without effect stay counted when a later one is not sent": Case(
         after(NOT_SENT.model_copy(update={"id": "op-0"}), history=FAILURES),

@@ -105,7 +105,7 @@ STATES: dict[str, tuple[TairInstance, Observation | CloudError | None, Context, 
     "an endpoint whose release had no effect is published": (
         publishing(False, RELEASING, operation=operation()),
         THERE,
-        context(seen={"in doubt: op-1": 300}, held=True),
+        context(seen={"in doubt: op-1": 300, "unchanged: op-1": 5}, held=True),
         PUBLISH,
     ),
     "an endpoint that somebody released is published no more at the second look": (

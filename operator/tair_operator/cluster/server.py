@@ -20,7 +20,7 @@ import yaml
 from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client import Configuration
 
-from tair_operator.ports import ClusterUnavailableError
+from tair_operator.ports import ClusterRefusedError, ClusterUnavailableError
 from tair_operator.stopwatch import waiting
 
 TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -28,6 +28,7 @@ TOKEN_SECONDS = 60.0
 """A mounted token is read again after this time: kubelet replaces it before it expires."""
 COMPONENT = "tair-operator"
 JSON_PATCH, APPLY_PATCH = "application/json-patch+json", "application/apply-patch+yaml"
+PASSING = {408, 409, 429}
 FORBIDDEN, NOT_FOUND, CONFLICT, UNPROCESSABLE = 403, 404, 409, 422
 
 Body = dict[str, Any]
@@ -174,7 +175,8 @@ def expect(status: int, body: Body) -> Body:
     if status < 300:  # noqa: PLR2004
         return body
     message = f"the Kubernetes API answered {status} {body.get('reason', '')}: {body.get('message', '')}"
-    raise ClusterUnavailableError(message)
+    is_for_good = 400 <= status < 500 and status not in PASSING  # noqa: PLR2004 - the 4xx range
+    raise (ClusterRefusedError if is_for_good else ClusterUnavailableError)(message)
 
 
 def _tls(configuration: Configuration) -> ssl.SSLContext:
