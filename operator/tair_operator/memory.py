@@ -42,6 +42,8 @@ class Memory:
     settle: timedelta
     _facts: dict[str, dict[str, float]] = field(default_factory=dict)
     _calls: dict[InstanceRef, _Call] = field(default_factory=dict)
+    _last: dict[InstanceRef, tuple[str, float]] = field(default_factory=dict)
+    """Who made the last call on an instance, and when: that it is over makes no older look true."""
     _claims: dict[str, dict[str, _Claim]] = field(default_factory=dict)
     _names: dict[Key, tuple[str, str]] = field(default_factory=dict)
     _owners: dict[str, _Ownership] = field(default_factory=dict)
@@ -63,6 +65,12 @@ class Memory:
     def call_made(self, ref: InstanceRef, uid: str, operation: Operation, now: float) -> None:
         """Remember a call until ``call_over``."""
         self._calls[ref] = _Call(uid, operation, now)
+        self._last[ref] = (uid, now)
+
+    def called_since(self, ref: InstanceRef, uid: str, since: float) -> bool:
+        """Whether another resource has made a call on this instance since then, settled or not."""
+        who, when = self._last.get(ref, (uid, since))
+        return who != uid and when >= since
 
     def call_over(self, ref: InstanceRef, uid: str) -> None:
         """Forget the call of this resource: it has settled."""

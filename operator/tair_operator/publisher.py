@@ -8,7 +8,7 @@ from tair_operator.models import TairInstance
 from tair_operator.ports import Cluster, ClusterUnavailableError, ConflictError, ForbiddenError, NotOursError, Place
 from tair_operator.stance import Plan, Publication
 from tair_operator.status import Look, endpoint_to_publish
-from tair_operator.subject import is_draining, places_of, unsettled
+from tair_operator.subject import places_of
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +64,6 @@ class Publisher:
 
     async def restore(self, resource: TairInstance) -> None:
         """Publish again what was withdrawn for a release that nobody wants any more, as far as that is possible."""
-        if not is_draining(resource.status.plan) or unsettled(resource) is not None:
-            # A release that left already ends what would be published.
-            return
         host, port = endpoint_to_publish(resource, Look())
         try:
             for place in sorted(places_of(resource.spec.publish)):

@@ -141,7 +141,10 @@ class Reconciler:
         is_being_deleted = resource.metadata.deletion_timestamp is not None
         wants = holds_deletion(resource)
         if wants != has:
-            if is_being_deleted:
+            if is_being_deleted and is_draining(resource.status.plan) and unsettled(resource) is None:
+                # First status forgets the drain, as in a report.
+                forgotten = resource.status.model_copy(update={"plan": None})
+                resource = await self.cluster.write_status(resource, forgotten)
                 await self._publisher.restore(resource)
             changed = await self.cluster.write_finalizer(resource, is_wanted=wants)
             if changed is None or is_being_deleted:
@@ -192,8 +195,7 @@ class Reconciler:
         self, resource: TairInstance, look: Look, context: Context, details: frozenset[Detail]
     ) -> tuple[Look, Context]:
         if look.observation is None:
-            message = "asked for details of an instance that was not seen"
-            raise RuntimeError(message)
+            raise RuntimeError("asked for details of an instance that was not seen")
         try:
             closer = await self.cloud.look_closer(target_of(resource), look.observation, details)
             return replace(look, observation=closer), context
@@ -206,7 +208,7 @@ class Reconciler:
     async def _approach(self, resource: TairInstance, look: Look, context: Context, action: Action) -> timedelta | None:
         """Come close to a call: wait for what it needs, ask live who else claims the instance, decide again."""
         plan, published = self._decide(resource, look, context), None
-        if resource.status.published is not None:
+        if resource.status.published is not None or is_draining(resource.status.plan):
             # An endpoint that somebody released is gone, and status is about to say that it is not published.
             plan = await self._publish(resource, plan, look, context)
             published = plan.published
@@ -251,7 +253,7 @@ class Reconciler:
         is_back = plan.publication is Publication.PUBLISH and is_draining(resource.status.plan)
         if is_back and plan.stance is not Stance.SUSPENDED:
             # First status has to forget the drain, or whoever reads it after a crash would release what is published.
-            plan = replace(plan, publication=Publication.KEEP, requeue_after=AT_ONCE)
+            plan = replace(plan, publication=Publication.KEEP, requeue_after=AT_ONCE, lets_go=False)
         # Before status says so.
         plan = await self._publish(resource, plan, look, context)
         self._memory.keep(resource.metadata.uid, plan.holds, self.clock.monotonic())
@@ -313,7 +315,8 @@ class Reconciler:
             logger.warning("No call: this replica does not lead, or not for long enough", extra=facts(resource))
             return timedelta(seconds=FENCE_SECONDS)
         ref, uid = ref_of(resource), resource.metadata.uid
-        if self._memory.call_of_another(ref, uid, self.clock.monotonic()) is not None:
+        is_overtaken = self._memory.called_since(ref, uid, look.began[0])
+        if is_overtaken or self._memory.call_of_another(ref, uid, self.clock.monotonic()) is not None:
             # Made while this call was prepared, for another resource on the same instance.
             return timedelta(seconds=FENCE_SECONDS)
         now = self.clock.now()
@@ -337,8 +340,7 @@ class Reconciler:
             raise
         if stored.metadata.resource_version == resource.metadata.resource_version:
             self._call_off(resource, not_sent(operation, now, "the intent changed nothing"))
-            message = f"the intent for {resource.metadata.name} changed nothing"
-            raise ConflictError(message)
+            raise ConflictError(f"the intent for {resource.metadata.name} changed nothing")
         if fence.is_late():
             late = "storing the intent took too long, and the manifest may have changed since"
             answered = not_sent(operation, self.clock.now(), late)

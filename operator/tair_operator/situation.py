@@ -6,7 +6,7 @@ the caller and come in as ``Context.seen``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -16,6 +16,7 @@ from tair_operator.models import (
     ANNOTATION_RECONCILE,
     Action,
     ConnectionState,
+    DirectConnectionStatus,
     Operation,
     Outcome,
     Reason,
@@ -273,7 +274,7 @@ class Situation:
     @property
     def endpoint(self) -> Endpoint | None:
         """The direct endpoint that was seen."""
-        return direct_endpoint(self.observation)
+        return known_better(direct_endpoint(self.observation), self.resource.status.direct_connection)
 
     @property
     def presence(self) -> Presence:
@@ -344,6 +345,19 @@ class Situation:
 def direct_endpoint(observation: Observation) -> Endpoint | None:
     """Return the direct endpoint that was seen."""
     return next((endpoint for endpoint in observation.endpoints if endpoint.direct), None)
+
+
+def known_better(seen: Endpoint | None, known: DirectConnectionStatus | None) -> Endpoint | None:
+    """Fill what the cloud left out this once from what it told of the same endpoint before."""
+    if seen is None or known is None or known.host != seen.host:
+        return seen
+    return replace(
+        seen,
+        ip_address=seen.ip_address or known.ip_address,
+        vpc_id=seen.vpc_id or known.vpc_id,
+        v_switch_id=seen.v_switch_id or known.v_switch_id,
+        vpc_instance_id=seen.vpc_instance_id or known.vpc_instance_id,
+    )
 
 
 def endpoint_id(endpoint: Endpoint) -> str:

@@ -27,7 +27,7 @@ from tair_operator.models import (
 )
 from tair_operator.operations import remembered, settled
 from tair_operator.ports import Clock, CloudError, Observation
-from tair_operator.situation import NORMAL, direct_endpoint, endpoint_id
+from tair_operator.situation import NORMAL, direct_endpoint, endpoint_id, known_better
 from tair_operator.stance import Plan, Stance, lasting
 from tair_operator.subject import finished_releases, places_of
 
@@ -122,7 +122,7 @@ def _is_normal_again(before: InstanceStatus | None, after: InstanceStatus | None
 def _connection(
     before: DirectConnectionStatus | None, state: ConnectionState, observation: Observation | None
 ) -> DirectConnectionStatus:
-    endpoint = direct_endpoint(observation) if observation else None
+    endpoint = known_better(direct_endpoint(observation), before) if observation else None
     # While it is being allocated it cannot be used yet; it is shown once, with its end. While one is being released
     # its address stays, so that another one can be told from it.
     is_leaving = state in {ConnectionState.RELEASING, ConnectionState.UNKNOWN}

@@ -7,6 +7,7 @@ import pytest
 
 from tair_operator.models import Action, CredentialsSpec, PublishSpec, ReleaseSpec, TairInstance
 from tair_operator.ports import Address, ConflictError, Endpoint, ForbiddenError, Key, Observation, Place, Target
+from tair_operator.subject import target_of
 from tests.builders import HOST, ID, KEY, NOW, PORT, PROXY, endpoint, resource
 from tests.fakes import CrashError, FakeCall, FakeClock, FakeCloud, FakeCluster, World, absent, crash, present, world
 
@@ -179,3 +180,73 @@ async def test_a_look_whose_two_answers_disagree_does_not_repeat_a_release() -> 
 
     assert w.calls() == [(Action.RELEASE, True)]
     assert w.ready() == ("True", "Released")
+
+
+async def test_an_endpoint_is_the_same_though_the_cloud_leaves_its_ids_out_now_and_then() -> None:
+    w = world(present(), resource(False, release=ReleaseSpec(approval="Required")))
+    w.cloud.instances[ID].endpoint = endpoint(vpc_instance_id="x")
+    await w.one_pass()
+    plan, writes = w.seen().status.plan, len(w.cluster.writes)
+    for number in range(6):
+        w.clock.advance(600)
+        w.cloud.instances[ID].endpoint = endpoint(vpc_instance_id="x" if number % 2 else None)
+        await w.one_pass()
+
+    assert w.seen().status.plan == plan
+    assert len(w.cluster.writes) == writes
+
+
+async def test_a_look_from_before_the_call_of_another_resource_is_not_acted_on() -> None:
+    w = crowded(
+        resource(True, deletion_policy="Release"),
+        resource(True, key=OTHER, uid="uid-2", created=NOW + timedelta(seconds=1), deletion_policy="Release"),
+    )
+    w.cloud.instances[ID].endpoint = None
+    await w.run(60, KEY)
+    w.cluster.delete(KEY)
+    w.cluster.delete(OTHER)
+    looked = w.clock.monotonic()
+    while not w.cloud.effective_releases:
+        w.clock.advance(1)
+        await w.one_pass(KEY)
+    await w.run(60, KEY)
+
+    memory = w.operator._memory
+    assert memory.called_since(target_of(resource()).ref, "uid-2", looked) is True
+    assert memory.called_since(target_of(resource()).ref, "uid-2", w.clock.monotonic()) is False
+
+
+async def test_retain_in_the_middle_of_a_drain_and_release_again_drains_again() -> None:
+    made = resource(True, publish=ORDERS, release=ReleaseSpec(drain_seconds=600), deletion_policy="Release")
+    w = world(absent(), made)
+    await w.run(60)
+    w.cluster.delete(KEY)
+    await w.one_pass()
+    w.clock.advance(599)
+    w.cluster.edit(KEY, deletion_policy="Retain")
+    w.cluster.at["write_finalizer"] = lambda: w.cluster.edit(KEY, deletion_policy="Release")
+    with pytest.raises(ConflictError):
+        await w.one_pass()
+    w.clock.advance(2)
+    await w.one_pass()
+
+    assert w.cloud.effective_releases == []
+    assert w.seen().status.plan is not None
+    assert w.cluster.published == {}
+
+
+async def test_a_deletion_that_lets_go_in_the_middle_of_a_drain_leaves_the_secret_behind() -> None:
+    made = resource(True, publish=ORDERS, release=ReleaseSpec(drain_seconds=600), deletion_policy="Release")
+    w = world(absent(), made)
+    await w.run(60)
+    w.cluster.delete(KEY)
+    await w.one_pass()
+    w.cluster.create(resource(True, key=OTHER, uid="uid-2", created=NOW + timedelta(seconds=99)))
+    await w.one_pass(OTHER)
+    for _ in range(3):
+        w.clock.advance(1)
+        await w.one_pass()
+
+    assert KEY not in w.cluster.stored
+    assert list(w.cluster.published) == [SECRET]
+    assert w.cloud.effective_releases == []
