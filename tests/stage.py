@@ -251,6 +251,15 @@ class Stage:
         self.plane.wait_established(CRD)
         return words
 
+    def clear(self) -> None:
+        """Delete every TairInstance of the cluster, held ones too: no operator may be there to let them go."""
+        for found in self.plane.kubectl_json("get", "tair", "--all-namespaces")["items"]:
+            metadata = found["metadata"]
+            if metadata.get("finalizers"):
+                place = ("-n", metadata["namespace"], metadata["name"])
+                self.plane.kubectl("patch", "tair", *place, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+        self.plane.kubectl("delete", "tair", "--all", "--all-namespaces", "--timeout=60s")
+
     def operator(self, name: str = "operator", **settings: str) -> OperatorProcess:
         """Return an operator that is not started yet, under the ServiceAccount of the base."""
         folder = self.folder / name

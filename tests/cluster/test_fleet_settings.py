@@ -22,7 +22,7 @@ def stage(control_plane: ControlPlane) -> Iterator[Stage]:
 def test_a_fleet_flip_releases_as_many_as_the_budget_holds(stage: Stage) -> None:
     """Fifty manifests are flipped at once: ten go, and the rest say what they wait for."""
     # The budget is counted from every status in the cluster, and other tests have released a lot.
-    stage.plane.kubectl("delete", "tair", "--all", "--all-namespaces", "--timeout=30s")
+    stage.clear()
     ids = [f"r-bp1fleet{number:04}" for number in range(50)]
     for name in ids:
         stage.simulator.put_instance(name, regionId="cn-hangzhou", directConnection=True, timing=FAST)

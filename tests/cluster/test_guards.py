@@ -222,6 +222,8 @@ def test_two_who_fight_over_an_endpoint_do_not_cut_clients_off_for_ever(tenant: 
 def test_of_two_resources_for_one_instance_the_older_acts(tenant: Tenant) -> None:
     tenant.apply(directConnection=True)
     tenant.wait(is_ready)
+    # Ages are told to the second, and of two of one age chance decides.
+    time.sleep(1.1)
     second = Tenant(tenant.stage, tenant.namespace, tenant.instance_id, "second")
     second.apply(directConnection=False)
     resource = second.wait(is_stalled("InstanceAlreadyManaged"))

@@ -30,7 +30,7 @@ QUICK: Final = ELECTED | {
 def stage(control_plane: ControlPlane) -> Iterator[Stage]:
     with Stage(control_plane) as stage:
         stage.install()
-        control_plane.kubectl("delete", "tair", "--all", "--all-namespaces")
+        stage.clear()
         yield stage
 
 
