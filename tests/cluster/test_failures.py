@@ -63,7 +63,7 @@ def stage(control_plane: ControlPlane) -> Iterator[Stage]:
     with Stage(control_plane) as stage:
         stage.install()
         # What other tests have left behind is about the instances of another cloud.
-        control_plane.kubectl("delete", "tair", "--all", "--all-namespaces")
+        stage.clear()
         yield stage
 
 

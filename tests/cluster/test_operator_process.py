@@ -103,8 +103,9 @@ def test_a_missing_crd_is_waited_for_and_named_by_the_readiness_probe() -> None:
         plane.apply(base_without_crd(plane))
         operator = stage.operator("early")
         operator.start()
-        time.sleep(3)
-        before = operator.probe("readyz")
+        deadline = time.monotonic() + 60
+        while "crds/tairinstances.yaml" not in (before := operator.probe("readyz"))[1] and time.monotonic() < deadline:
+            time.sleep(0.2)
         alive = operator.probe("livez")
         stage.install()
         operator.wait_ready()
