@@ -270,6 +270,14 @@ class Case:
     context: Context = field(default_factory=context)
 
 
+def table(*groups: dict[str, Case]) -> dict[str, Case]:
+    """Put groups of cases together; no sentence may hide another."""
+    cases = {sentence: case for group in groups for sentence, case in group.items()}
+
+    assert len(cases) == sum(len(group) for group in groups)
+    return cases
+
+
 def reconciling(
     reason: Reason, message: str, state: ConnectionState, again: timedelta | None, *facts: str, **more: object
 ) -> Plan:

@@ -1,7 +1,7 @@
 """Deleting a resource: what its finalizer waits for, and when it lets go.
 
 The finalizer exists only with ``deletionPolicy: Release``. A deletion then is a
-wish for a release, past all guards; and it is never stuck without a way out in
+wish for a release, through all guards; and it is never stuck without a way out in
 its message.
 """
 

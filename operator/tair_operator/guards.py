@@ -22,6 +22,7 @@ from tair_operator.proposal import (
 )
 from tair_operator.situation import NOTHING, Situation
 from tair_operator.stance import Plan, Publication, hindered, sooner, stall, wait
+from tair_operator.subject import is_draining
 
 HELD_LOOK = timedelta(minutes=1)
 ROOM = timedelta(seconds=5)
@@ -132,7 +133,7 @@ def draining(s: Situation) -> Plan | None:
     if s.publishes:
         message = f"The endpoint of {s.name} is withdrawn; it is released after a drain of {length}"
     planned = proposed(s, Reason.DRAINING)
-    if known is None or known.withdrawn_at is None:
+    if not is_draining(known):
         planned = withdrawn(planned, s.now)
         plan = wait(s, Reason.DRAINING, message, fact=drain_of(planned), requeue_after=s.drain)
         return replace(plan, planned=planned, publication=Publication.WITHDRAW)

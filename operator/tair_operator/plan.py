@@ -141,7 +141,7 @@ def _is_taking_over(s: Situation) -> bool:
 def _under_way(s: Situation, plan: Plan) -> frozenset[str]:
     """Go on timing the pause since a refusal, and a drain, also through looks that show nothing."""
     facts = set() if s.previous_attempt is None or plan.action is not None else {refusal_of(s.previous_attempt)}
-    if is_draining(plan.planned) and plan.planned is not None:
+    if is_draining(plan.planned):
         facts.add(drain_of(plan.planned))
     return frozenset(facts & s.context.seen.keys())
 

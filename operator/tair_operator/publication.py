@@ -3,6 +3,7 @@
 from tair_operator.models import Action, ConnectionState, Reason
 from tair_operator.situation import Presence, Situation
 from tair_operator.stance import Plan, Publication, Stance, trouble
+from tair_operator.subject import is_draining
 
 
 def publishing_failed(s: Situation) -> Plan | None:
@@ -19,16 +20,14 @@ def publication(s: Situation, plan: Plan) -> Publication:
         return Publication.KEEP
     if plan.publication is not Publication.KEEP:
         return plan.publication
-    if plan.planned is not None and plan.planned.withdrawn_at is not None:
+    if is_draining(plan.planned):
         return Publication.WITHDRAW
     if s.in_doubt is not None or _is_released_by_another(s):
         return Publication.KEEP
-    before = s.resource.status.plan
     if plan.stance is Stance.SUSPENDED:
         known = s.resource.status.direct_connection
-        was_withdrawn = before is not None and before.withdrawn_at is not None
         is_complete = known is not None and known.host is not None and known.port is not None
-        return Publication.PUBLISH if was_withdrawn and is_complete else Publication.KEEP
+        return Publication.PUBLISH if is_draining(s.resource.status.plan) and is_complete else Publication.KEEP
     if plan.action is Action.RELEASE or not s.has_seen_instance or s.context.unpublished:
         return Publication.KEEP
     if s.presence is Presence.PRESENT:

@@ -131,7 +131,7 @@ class Reconciler:
 
     async def _note(self, resource: TairInstance) -> Grant:
         grant = await self.grant(resource)
-        self._memory.note(resource, self.clock.monotonic(), is_served=competes(resource, is_served=bool(grant.verbs)))
+        self._memory.note(resource, self.clock.monotonic(), is_served=bool(grant.verbs) and competes(resource))
         self._budgets.note(resource)
         return grant
 
@@ -242,8 +242,7 @@ class Reconciler:
         if resource.metadata.deletion_timestamp is not None:
             owner = owner_of(claim for claim in claims if claim.metadata.uid != uid)
         else:
-            served = [claim for claim in claims if (await self.grant(claim)).verbs]
-            owner = owner_of(claim for claim in served if competes(claim, is_served=True))
+            owner = owner_of([claim for claim in claims if competes(claim) and (await self.grant(claim)).verbs])
         if owner is None or owner.metadata.uid == uid:
             return context
         return replace(context, owner=f"{owner.metadata.namespace}/{owner.metadata.name}")
@@ -290,7 +289,7 @@ class Reconciler:
             places = await self._publisher.carry_out(resource, plan, look)
         except UnpublishedError as error:
             plan, places = self._decide(resource, look, replace(context, unpublished=str(error))), error.places
-        if plan.planned is not None and is_draining(plan.planned) and not is_draining(resource.status.plan):
+        if is_draining(plan.planned) and not is_draining(resource.status.plan):
             # Withdrawing took its time, which is not part of the drain.
             plan = replace(plan, planned=withdrawn(plan.planned, self.clock.now()))
         return replace(plan, published=places)

@@ -1,5 +1,7 @@
 """What can be said of a resource by itself: what it names, what it holds, how it ranks."""
 
+from typing import TypeGuard
+
 from tair_operator.models import (
     FINALIZER,
     Action,
@@ -62,14 +64,14 @@ def places_of(published: PublishSpec | PublishedStatus | None) -> frozenset[Plac
     return frozenset(found)
 
 
-def competes(resource: TairInstance, *, is_served: bool) -> bool:
-    """Whether a resource that is served counts among those that claim its instance.
+def competes(resource: TairInstance) -> bool:
+    """Whether a resource, if it is served, counts among those that claim its instance.
 
     One with credentials of its own has to have seen the instance with them: naming somebody else's is not enough.
     """
     ready = resource.status.condition("Ready")
     is_blind = resource.status.instance is None or (ready is not None and ready.reason in BLIND)
-    return is_served and not (target_of(resource).principal is not None and is_blind)
+    return target_of(resource).principal is None or not is_blind
 
 
 def unsettled(resource: TairInstance) -> Operation | None:
@@ -78,7 +80,7 @@ def unsettled(resource: TairInstance) -> Operation | None:
     return operation if operation is not None and operation.outcome in UNSETTLED else None
 
 
-def is_draining(plan: PlanStatus | None) -> bool:
+def is_draining(plan: PlanStatus | None) -> TypeGuard[PlanStatus]:
     """Whether the endpoint is withdrawn for a release that is planned."""
     return plan is not None and plan.action is Action.RELEASE and plan.withdrawn_at is not None
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.controlplane import BinariesError, ControlPlane, find_binaries
+from tests.stage import Stage
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -28,6 +29,16 @@ def control_plane() -> Iterator[ControlPlane]:
     """Start etcd and kube-apiserver once; a test uses a Namespace of its own."""
     with ControlPlane() as plane:
         yield plane
+
+
+@pytest.fixture(scope="module")
+def stage(control_plane: ControlPlane) -> Iterator[Stage]:
+    """Install the base, beside a simulated cloud of this module's own."""
+    with Stage(control_plane) as stage:
+        stage.install()
+        # What other tests have left behind is about the instances of another cloud.
+        stage.clear()
+        yield stage
 
 
 @pytest.fixture

@@ -59,15 +59,6 @@ LOOK: Final = "DescribeDBInstanceNetInfo"
 
 
 @pytest.fixture(scope="module")
-def stage(control_plane: ControlPlane) -> Iterator[Stage]:
-    with Stage(control_plane) as stage:
-        stage.install()
-        # What other tests have left behind is about the instances of another cloud.
-        stage.clear()
-        yield stage
-
-
-@pytest.fixture(scope="module")
 def module_judge(stage: Stage) -> Iterator[Judge]:
     with Judge(stage.plane, stage.simulator, stage.folder) as judge:
         yield judge

@@ -2,21 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from tests.cluster.tenants import ALLOCATE, FAST, RELEASE, condition, is_ready, is_stalled, make_tenant
-from tests.controlplane import ControlPlane
 from tests.stage import Stage
-
-
-@pytest.fixture(scope="module")
-def stage(control_plane: ControlPlane) -> Iterator[Stage]:
-    with Stage(control_plane) as stage:
-        stage.install()
-        yield stage
 
 
 def test_a_fleet_flip_releases_as_many_as_the_budget_holds(stage: Stage) -> None:

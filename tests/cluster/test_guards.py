@@ -8,18 +8,10 @@ from typing import Any
 import pytest
 
 from tests.cluster.tenants import RELEASE, Tenant, condition, is_ready, is_stalled, make_tenant
-from tests.controlplane import ControlPlane
 from tests.kstatus import broken_rules
 from tests.stage import OperatorProcess, Stage
 
 REQUIRED = {"approval": "Required"}
-
-
-@pytest.fixture(scope="module")
-def stage(control_plane: ControlPlane) -> Iterator[Stage]:
-    with Stage(control_plane) as stage:
-        stage.install()
-        yield stage
 
 
 @pytest.fixture(scope="module")

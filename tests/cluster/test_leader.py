@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,7 +9,6 @@ import pytest
 
 from tests.cluster.tenants import NUMBERS, RELEASE, Tenant, is_ready, make_tenant
 from tests.cluster.watching import wait_until
-from tests.controlplane import ControlPlane
 from tests.stage import OperatorProcess, Stage
 
 NAMESPACE: Final = "tair-system"
@@ -24,14 +22,6 @@ QUICK: Final = ELECTED | {
     "TAIR_OPERATOR_CALL_TIMEOUT_SECONDS": "1.5",
     "TAIR_OPERATOR_SETTLE_SECONDS": "5",
 }
-
-
-@pytest.fixture(scope="module")
-def stage(control_plane: ControlPlane) -> Iterator[Stage]:
-    with Stage(control_plane) as stage:
-        stage.install()
-        stage.clear()
-        yield stage
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.tenants import ALLOCATE, RELEASE, Tenant, condition, is_ready, is_stalled, make_tenant
-from tests.controlplane import ControlPlane
 from tests.stage import OperatorProcess, Stage
-
-
-@pytest.fixture(scope="module")
-def stage(control_plane: ControlPlane) -> Iterator[Stage]:
-    with Stage(control_plane) as stage:
-        stage.install()
-        yield stage
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -10,13 +9,6 @@ import yaml
 from tests.cluster.tenants import RELEASE, condition, is_ready, is_stalled, make_tenant
 from tests.controlplane import ControlPlane
 from tests.stage import BASE, Stage
-
-
-@pytest.fixture(scope="module")
-def stage(control_plane: ControlPlane) -> Iterator[Stage]:
-    with Stage(control_plane) as stage:
-        stage.install()
-        yield stage
 
 
 def test_what_the_access_list_does_not_name_is_refused_until_it_does(stage: Stage) -> None:

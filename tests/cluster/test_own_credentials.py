@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.cluster.tenants import RELEASE, Tenant, condition, is_ready, is_stalled, make_tenant
-from tests.controlplane import ControlPlane
 from tests.stage import KEY_ID, KEY_SECRET, OperatorProcess, Stage
 
 SA = "orders"
@@ -18,13 +17,6 @@ OWN = {"secretName": "aliyun"}
 MOMENT = 5.5
 """A failure is the answer to whoever asks within five seconds, and credentials as young as that are not doubted."""
 EVERYTHING = [{"effect": "Allow", "actions": ["kvstore:*"]}]
-
-
-@pytest.fixture(scope="module")
-def stage(control_plane: ControlPlane) -> Iterator[Stage]:
-    with Stage(control_plane) as stage:
-        stage.install()
-        yield stage
 
 
 @pytest.fixture(scope="module")

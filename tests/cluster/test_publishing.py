@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.tenants import RELEASE, Tenant, condition, is_ready, is_stalled, make_tenant
-from tests.controlplane import ControlPlane, KubectlError
+from tests.controlplane import KubectlError
 from tests.stage import OperatorProcess, Stage
 
 FINALIZER = "tair.alibabacloud.com/release"
@@ -34,13 +34,6 @@ BINDING = {
     "subjects": [{"kind": "ServiceAccount", "name": "tair-operator", "namespace": "tair-system"}],
 }
 BOTH = {"secretName": "orders-redis", "configMapName": "orders-redis"}
-
-
-@pytest.fixture(scope="module")
-def stage(control_plane: ControlPlane) -> Iterator[Stage]:
-    with Stage(control_plane) as stage:
-        stage.install()
-        yield stage
 
 
 @pytest.fixture(scope="module")

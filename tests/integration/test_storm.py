@@ -61,7 +61,15 @@ class Session:
 
     app: web.Application
 
-    def post(self, url: URL, *, headers: dict[str, str], trace_request_ctx: Any, **_: object) -> "Exchange":  # noqa: ANN401
+    def request(
+        self,
+        _method: str,
+        url: URL,
+        *,
+        headers: dict[str, str],
+        trace_request_ctx: Any,  # noqa: ANN401
+        **_: object,
+    ) -> "Exchange":
         return Exchange(self.app, url, headers, trace_request_ctx)
 
 

@@ -10,12 +10,13 @@ Effect None is a promise that the instance was not touched; a code is given it
 only where its text says so. Everything that is not listed is Possible.
 """
 
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import NamedTuple
 
 from tair_operator.models import Reason
-from tair_operator.ports import Effect, ErrorClass
+from tair_operator.ports import CloudError, Effect, ErrorClass
 
 TRANSIENT, BUSY, BLOCKED, INVALID, CONFIRM = (
     ErrorClass.TRANSIENT,
@@ -178,6 +179,32 @@ UNLISTED = Row("*", TRANSIENT, POSSIBLE, Reason.CLOUD_UNREACHABLE, "not listed, 
 
 _EXACT = {row.code.lower(): row for row in TABLE if "*" not in row.code}
 _PATTERNS = tuple((row.code.lower(), row) for row in TABLE if "*" in row.code)
+
+
+def failure(
+    action: str,
+    code: str,
+    message: str,
+    *,
+    sent: bool = True,
+    http_status: int | None = None,
+    request_id: str | None = None,
+    retry_after: timedelta | None = None,
+) -> CloudError:
+    """Return the error for a call that ended with this code; the table says what that means."""
+    row = classify(code, http_status)
+    return CloudError(
+        action=action,
+        code=code,
+        message=message,
+        error_class=row.error_class,
+        effect=row.effect,
+        reason=row.reason,
+        http_status=http_status,
+        request_id=request_id,
+        sent=sent,
+        retry_after=retry_after,
+    )
 
 
 def classify(code: str | None, http_status: int | None) -> Row:

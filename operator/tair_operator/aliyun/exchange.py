@@ -6,7 +6,6 @@ was sent, whether it may have taken effect, and what to do next.
 """
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,9 +16,9 @@ import aiohttp
 from tair_operator.aliyun import errors, signing
 from tair_operator.aliyun.credentials import Credentials
 from tair_operator.aliyun.endpoints import Endpoint, endpoint_of
-from tair_operator.aliyun.limiter import PAUSE_MAX
+from tair_operator.aliyun.limiter import retry_after
 from tair_operator.aliyun.redaction import redact
-from tair_operator.aliyun.replies import Fields, UnreadableError, failure_in, parse
+from tair_operator.aliyun.replies import Fields, UnreadableError, failure_in, is_code, parse, request_id_in
 from tair_operator.aliyun.wire import KEEP_ALIVE, Limits, RawReply, WireError, post
 from tair_operator.models import Action
 from tair_operator.ports import Clock, CloudError
@@ -30,10 +29,6 @@ API_VERSION = "2015-01-01"
 
 # A connection that has been idle for longer may be closed at any moment.
 _WARM_SECONDS = KEEP_ALIVE.total_seconds() / 2
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-# In milliseconds. Source: alibabacloud-tea-openapi 0.4.6, which reads it from every reply of 400 and above.
-_RETRY_AFTER = "x-acs-retry-after"
 _OK, _REDIRECT, _REFUSAL = 200, 300, 400
 
 
@@ -135,14 +130,14 @@ class Exchange:
             timestamp=timestamp,
             nonce=self._new_nonce(),
         )
-        if call.credentials.security_token is not None:
-            headers |= signing.token_headers(call.credentials.access_key_id, call.credentials.security_token)
-        request = signing.canonical_request("POST", "/", query, headers, signing.EMPTY_BODY_HASH)
-        signature = signing.signature(call.credentials.access_key_secret, signing.string_to_sign(request))
-        return headers | {
-            "authorization": signing.authorization(
-                call.credentials.access_key_id, signing.signed_headers(headers), signature
-            ),
+        signed = signing.sign(
+            headers,
+            query=query,
+            access_key_id=call.credentials.access_key_id,
+            access_key_secret=call.credentials.access_key_secret,
+            security_token=call.credentials.security_token,
+        )
+        return signed | {
             # Not signed: a proxy on the way may rewrite these, and they change nothing about the call.
             "accept": "application/json",
             "accept-encoding": "identity",
@@ -156,33 +151,36 @@ class Exchange:
 
 def unreadable(call: Call, error: UnreadableError, reply: Reply) -> CloudError:
     """Return the error for a 2xx answer that cannot be what it should be."""
-    return _own(call, errors.UNREADABLE_ANSWER, str(error), http_status=reply.http_status, request_id=reply.request_id)
+    return errors.failure(
+        call.action, errors.UNREADABLE_ANSWER, str(error), http_status=reply.http_status, request_id=reply.request_id
+    )
 
 
 def throttled(call: Call, left: timedelta) -> CloudError:
     """Return the error for a call that is not sent, because the cloud asked for a pause."""
     message = "the cloud asked for a pause, which is not over yet"
-    return _own(call, errors.PAUSED, message, sent=False, retry_after=left)
+    return errors.failure(call.action, errors.PAUSED, message, sent=False, retry_after=left)
 
 
 def _judge(call: Call, raw: RawReply, sent_at: datetime) -> Reply:
-    request_id = _request_id(raw.headers.get("x-acs-request-id"))
+    request_id = request_id_in(raw.headers)
     if _REDIRECT <= raw.http_status < _REFUSAL:
         message = f"HTTP status {raw.http_status} points elsewhere; check the endpoint setting"
-        raise _own(call, errors.REDIRECTED, message, http_status=raw.http_status, request_id=request_id)
+        raise errors.failure(
+            call.action, errors.REDIRECTED, message, http_status=raw.http_status, request_id=request_id
+        )
     try:
         fields = parse(raw.body)
     except UnreadableError as error:
         raise _bent(call, f"{error} (HTTP status {raw.http_status})", raw, request_id) from None
-    in_body = _request_id(fields.text("RequestId"))
-    request_id = in_body or request_id
+    request_id = request_id_in(raw.headers, fields)
     is_success = _OK <= raw.http_status < _REDIRECT
     failure = failure_in(fields)
-    if failure is not None and _CODE.fullmatch(failure.code):
+    if failure is not None and is_code(failure.code):
         raise _refused(call, failure.code, failure.message, raw, request_id)
     if failure is not None or not is_success:
         message = f"an error without a usable code (HTTP status {raw.http_status})"
-    elif call.is_mutating and in_body is None:
+    elif call.is_mutating and request_id_in({}, fields) is None:
         message = "an acknowledgement without a RequestId"
     else:
         return Reply(sent_at, raw.http_status, request_id, fields)
@@ -190,8 +188,8 @@ def _judge(call: Call, raw: RawReply, sent_at: datetime) -> Reply:
 
 
 def _bent(call: Call, message: str, raw: RawReply, request_id: str | None) -> CloudError:
-    return _own(
-        call,
+    return errors.failure(
+        call.action,
         errors.UNREADABLE_ANSWER,
         message,
         http_status=raw.http_status,
@@ -203,13 +201,10 @@ def _bent(call: Call, message: str, raw: RawReply, request_id: str | None) -> Cl
 def _refused(call: Call, code: str, message: str, raw: RawReply, request_id: str | None) -> CloudError:
     row = errors.classify(code, raw.http_status)
     text = redact(message, call.credentials.secrets) or "the cloud gave no reason"
-    return CloudError(
-        action=call.action,
-        code=code,
-        message=f"{text} ({row.advice})" if row.advice else text,
-        error_class=row.error_class,
-        effect=row.effect,
-        reason=row.reason,
+    return errors.failure(
+        call.action,
+        code,
+        f"{text} ({row.advice})" if row.advice else text,
         http_status=raw.http_status,
         request_id=request_id,
         retry_after=_retry_after(raw),
@@ -224,42 +219,8 @@ def _broken(call: Call, endpoint: Endpoint, error: WireError) -> CloudError:
     else:
         code = errors.UNREADABLE_ANSWER
     message = redact(f"{endpoint.host}: {error}", call.credentials.secrets)
-    return _own(call, code, message, sent=error.sent, http_status=error.http_status)
-
-
-def _own(
-    call: Call,
-    code: str,
-    message: str,
-    *,
-    sent: bool = True,
-    http_status: int | None = None,
-    request_id: str | None = None,
-    retry_after: timedelta | None = None,
-) -> CloudError:
-    row = errors.classify(code, http_status)
-    return CloudError(
-        action=call.action,
-        code=code,
-        message=message,
-        error_class=row.error_class,
-        effect=row.effect,
-        reason=row.reason,
-        http_status=http_status,
-        request_id=request_id,
-        sent=sent,
-        retry_after=retry_after,
-    )
-
-
-def _request_id(text: str | None) -> str | None:
-    return text if text is not None and _REQUEST_ID.fullmatch(text) else None
+    return errors.failure(call.action, code, message, sent=error.sent, http_status=error.http_status)
 
 
 def _retry_after(raw: RawReply) -> timedelta | None:
-    text = raw.headers.get(_RETRY_AFTER, "").strip()
-    if raw.http_status < _REFUSAL or not (text.isascii() and text.isdigit()):
-        return None
-    # The digits are counted first: Python refuses to read thousands of them.
-    milliseconds = int(text) if len(text) < 10 else PAUSE_MAX // timedelta(milliseconds=1)  # noqa: PLR2004 - 11 days
-    return min(timedelta(milliseconds=milliseconds), PAUSE_MAX) or None
+    return retry_after(raw.headers) if raw.http_status >= _REFUSAL else None

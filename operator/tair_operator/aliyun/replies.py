@@ -23,6 +23,10 @@ _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::[0-5]\d)?Z?")
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
 
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
 class UnreadableError(Exception):
     """This is not an answer of the API; the message says why, without the answer."""
 
@@ -97,6 +101,17 @@ def parse(body: bytes) -> Fields:
     if not isinstance(value, dict):
         raise UnreadableError("the answer is not a JSON object")
     return Fields(value)
+
+
+def is_code(text: str) -> bool:
+    """Whether this can be an error code."""
+    return _CODE.fullmatch(text) is not None
+
+
+def request_id_in(headers: Mapping[str, str], fields: Fields | None = None) -> str | None:
+    """Return the RequestId of an answer, from its body or else from its headers; None for what cannot be one."""
+    texts = (None if fields is None else fields.text("RequestId"), headers.get("x-acs-request-id"))
+    return next((text for text in texts if text is not None and _REQUEST_ID.fullmatch(text)), None)
 
 
 def failure_in(reply: Fields) -> Failure | None:

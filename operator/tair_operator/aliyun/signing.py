@@ -78,5 +78,23 @@ def authorization(access_key_id: str, names: str, signed: str) -> str:
     return f"{ALGORITHM} Credential={access_key_id},SignedHeaders={names},Signature={signed}"
 
 
+def sign(
+    headers: Mapping[str, str],
+    *,
+    query: str,
+    access_key_id: str,
+    access_key_secret: str,
+    security_token: str | None,
+    body_hash: str = EMPTY_BODY_HASH,
+) -> dict[str, str]:
+    """Return the headers of a POST with those that prove who sends it; all that are given are signed."""
+    proven = dict(headers)
+    if security_token is not None:
+        proven |= token_headers(access_key_id, security_token)
+    text = string_to_sign(canonical_request("POST", "/", query, proven, body_hash))
+    signed = signature(access_key_secret, text)
+    return proven | {"authorization": authorization(access_key_id, signed_headers(proven), signed)}
+
+
 def _encode(text: str) -> str:
     return quote(text, safe="~")

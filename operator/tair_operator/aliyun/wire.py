@@ -6,7 +6,7 @@ per request, a deadline over all of it, and a tracer that tells the moments
 before the first byte from those after it.
 
 Facts about aiohttp 3.14.5 that this rests on: a lost keep-alive connection is
-retried silently for idempotent methods only, and every request here is a POST;
+retried silently for idempotent methods only, and every call of the API is a POST;
 ``on_request_headers_sent`` fires right before the first byte is written, with
 nothing to wait for in between.
 """
@@ -85,8 +85,27 @@ def open_session(ca_file: Path | None) -> aiohttp.ClientSession:
     )
 
 
-async def post(session: aiohttp.ClientSession, url: str, headers: dict[str, str], limits: Limits) -> RawReply:
-    """Send one POST without a body, once, and read the answer. ``url`` is sent exactly as it is.
+async def post(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str], limits: Limits, body: bytes | None = None
+) -> RawReply:
+    """Send one POST, once, and read the answer. ``url`` is sent exactly as it is.
+
+    Raises:
+        WireError: no complete answer within the limits.
+
+    """
+    return await request(session, "POST", url, headers, limits, body)
+
+
+async def request(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    limits: Limits,
+    body: bytes | None = None,
+) -> RawReply:
+    """Send one request of any method; those that aiohttp knows as idempotent may be sent twice.
 
     Raises:
         WireError: no complete answer within the limits.
@@ -95,18 +114,20 @@ async def post(session: aiohttp.ClientSession, url: str, headers: dict[str, str]
     progress = _Progress(asyncio.get_running_loop().time() + limits.total.total_seconds())
     try:
         async with asyncio.timeout(min(limits.connect, limits.total).total_seconds()) as progress.deadline:
-            async with session.post(
+            async with session.request(
+                method,
                 URL(url, encoded=True),
                 headers=headers,
+                data=body,
                 # aiohttp would add one to an empty body, unsigned.
                 skip_auto_headers=["Content-Type"],
                 allow_redirects=False,
                 trace_request_ctx=progress,
             ) as response:
                 progress.http_status = response.status
-                body = await _read(response, limits.body)
+                answer = await _read(response, limits.body)
                 names = {name.lower(): value for name, value in response.headers.items()}
-                return RawReply(response.status, names, body)
+                return RawReply(response.status, names, answer)
     except TimeoutError:
         failure = progress.failed(progress.late())
     except (aiohttp.ClientError, OSError) as error:

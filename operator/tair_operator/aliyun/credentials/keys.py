@@ -5,11 +5,11 @@ The names of variables, files and keys are Alibaba Cloud's own.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from tair_operator.aliyun.errors import CREDENTIALS_MALFORMED, CREDENTIALS_MISSING, classify
+from tair_operator.aliyun.errors import CREDENTIALS_MALFORMED, CREDENTIALS_MISSING, failure
 from tair_operator.ports import CloudError, Effect
 from tair_operator.settings import PROVIDER_ARN
 
@@ -121,16 +121,7 @@ def trouble(
     Whatever became of a request for them, the call that they were for was not
     sent and touched no instance: ``sent`` is False, the effect None.
     """
-    row = classify(code, http_status)
-    return CloudError(
-        action=action,
-        code=code,
-        message=message,
-        error_class=row.error_class,
-        effect=Effect.NONE,
-        reason=row.reason,
-        http_status=http_status,
-        request_id=request_id,
-        sent=False,
-        retry_after=retry_after,
+    error = failure(
+        action, code, message, sent=False, http_status=http_status, request_id=request_id, retry_after=retry_after
     )
+    return replace(error, effect=Effect.NONE)

@@ -15,15 +15,14 @@ from http import HTTPStatus
 import aiohttp
 
 from tair_operator.aliyun import errors
-from tair_operator.aliyun.credentials.inquiry import ask
 from tair_operator.aliyun.credentials.keys import Credentials, trouble
 from tair_operator.aliyun.credentials.sts import read_session
 from tair_operator.aliyun.replies import Fields, UnreadableError, parse
-from tair_operator.aliyun.wire import RawReply, WireError
+from tair_operator.aliyun.wire import Limits, RawReply, WireError, request
 
 logger = logging.getLogger(__name__)
 
-DEADLINE = timedelta(seconds=2)
+LIMITS = Limits(connect=timedelta(seconds=2), total=timedelta(seconds=2), body=64 * 1024)
 
 _LIFE_SECONDS = "60"
 _ROLES = "/latest/meta-data/ram/security-credentials/"
@@ -82,7 +81,7 @@ class EcsRole:
         if token is not None:
             headers["x-aliyun-ecs-metadata-token"] = token
         try:
-            raw = await ask(self._session, method, self._endpoint + path, headers, DEADLINE)
+            raw = await request(self._session, method, self._endpoint + path, headers, LIMITS)
         except WireError as error:
             message = f"{self._endpoint}: {error}; only an ECS instance can reach the metadata service"
             code = errors.NO_ANSWER if error.sent else errors.CONNECTION_FAILED

@@ -10,7 +10,6 @@ Alibaba's credentials packages, which the tests compare this with.
 
 import hashlib
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,13 +18,12 @@ from importlib.metadata import version
 import aiohttp
 
 from tair_operator.aliyun import errors, signing
-from tair_operator.aliyun.credentials.inquiry import ask
 from tair_operator.aliyun.credentials.keys import Credentials, account_of, mistake_in, trouble
 from tair_operator.aliyun.endpoints import Endpoint, endpoint_of
-from tair_operator.aliyun.limiter import PAUSE_MAX
+from tair_operator.aliyun.limiter import retry_after
 from tair_operator.aliyun.redaction import redact
-from tair_operator.aliyun.replies import Fields, UnreadableError, failure_in, parse
-from tair_operator.aliyun.wire import RawReply, WireError
+from tair_operator.aliyun.replies import Fields, UnreadableError, failure_in, is_code, parse, request_id_in
+from tair_operator.aliyun.wire import Limits, RawReply, WireError, post
 from tair_operator.models import Reason
 from tair_operator.ports import Clock, CloudError
 
@@ -33,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 AUDIENCE = "sts.aliyuncs.com"
 """Whom a token is for: STS accepts no other."""
-DEADLINE = timedelta(seconds=5)
+LIMITS = Limits(connect=timedelta(seconds=5), total=timedelta(seconds=5), body=64 * 1024)
 LIFE = timedelta(hours=1)
 """How long a session lasts. RAM allows an hour unless the role says otherwise."""
 
@@ -41,8 +39,6 @@ _VERSION = "2015-04-01"
 _FORM = "application/x-www-form-urlencoded"
 _PAUSE = timedelta(seconds=1)
 _NO_PERMISSION = {"nopermission", "authenticationfail.nopermission"}
-_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _OK, _REDIRECT, _REFUSAL = 200, 300, 400
 
 
@@ -155,15 +151,15 @@ class Sts:
             body_hash=body_hash,
         )
         headers["content-type"] = _FORM
-        if keys.security_token is not None:
-            headers |= signing.token_headers(keys.access_key_id, keys.security_token)
-        request = signing.canonical_request("POST", "/", "", headers, body_hash)
-        signature = signing.signature(keys.access_key_secret, signing.string_to_sign(request))
-        names = signing.signed_headers(headers)
-        return headers | {
-            "authorization": signing.authorization(keys.access_key_id, names, signature),
-            **self._plain_headers(),
-        }
+        signed = signing.sign(
+            headers,
+            query="",
+            access_key_id=keys.access_key_id,
+            access_key_secret=keys.access_key_secret,
+            security_token=keys.security_token,
+            body_hash=body_hash,
+        )
+        return signed | self._plain_headers()
 
     async def _ask(self, question: _Question, url: str, headers: dict[str, str], body: bytes) -> Credentials:
         account = account_of(question.role.arn)
@@ -173,7 +169,7 @@ class Sts:
             raise trouble(errors.PAUSED, message, action=question.action, retry_after=left)
         code = "OK"
         try:
-            raw = await ask(self._session, "POST", url, headers, DEADLINE, body)
+            raw = await post(self._session, url, headers, LIMITS, body)
             return _credentials_in(_judge(question, raw), question)
         except WireError as error:
             code = errors.NO_ANSWER if error.sent else errors.CONNECTION_FAILED
@@ -196,8 +192,7 @@ class Sts:
 
 def _judge(question: _Question, raw: RawReply) -> Fields:
     status, action = raw.http_status, question.action
-    header = raw.headers.get("x-acs-request-id", "")
-    request_id = header if _ID.fullmatch(header) else None
+    request_id = request_id_in(raw.headers)
     if _REDIRECT <= status < _REFUSAL:
         message = f"HTTP status {status} points elsewhere; check the STS endpoint setting"
         raise trouble(errors.REDIRECTED, message, action=action, http_status=status, request_id=request_id)
@@ -208,10 +203,9 @@ def _judge(question: _Question, raw: RawReply) -> Fields:
         raise trouble(
             errors.UNREADABLE_ANSWER, message, action=action, http_status=status, request_id=request_id
         ) from None
-    in_body = fields.text("RequestId") or ""
-    request_id = in_body if _ID.fullmatch(in_body) else request_id
+    request_id = request_id_in(raw.headers, fields)
     failure = failure_in(fields)
-    if failure is not None and _CODE.fullmatch(failure.code):
+    if failure is not None and is_code(failure.code):
         advice = errors.classify(failure.code, status).advice
         if failure.code.lower() in _NO_PERMISSION:
             advice = question.needs
@@ -222,7 +216,7 @@ def _judge(question: _Question, raw: RawReply) -> Fields:
             action=action,
             http_status=status,
             request_id=request_id,
-            retry_after=_retry_after(raw),
+            retry_after=retry_after(raw.headers),
         )
     if failure is not None or not _OK <= status < _REDIRECT:
         message = f"an error without a usable code (HTTP status {status})"
@@ -250,12 +244,3 @@ def read_session(fields: Fields) -> Credentials | None:
     if not (key_id and secret and token and expires_at.tzinfo):
         return None
     return Credentials(key_id, secret, token, expires_at)
-
-
-def _retry_after(raw: RawReply) -> timedelta | None:
-    text = raw.headers.get("x-acs-retry-after", "").strip()
-    if not (text.isascii() and text.isdigit()):
-        return None
-    # The digits are counted first: Python refuses to read thousands of them.
-    milliseconds = int(text[:10])
-    return min(timedelta(milliseconds=milliseconds), PAUSE_MAX) or None
