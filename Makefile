@@ -80,6 +80,10 @@ pytest: install ## Run some tests without the rest: make pytest PYTEST_ARGS="tes
 mutation: install ## Change the rules one place at a time and see whether a test notices (half an hour; MODULES="plan")
 	@PYTHONPATH=. $(PYTHON) -m tests.mutation $(MODULES)
 
+.PHONY: endurance
+endurance: install ## Run the long variants: five minutes without an API server, twenty crashes with 1,000 resources
+	@TAIR_TEST_OUTAGE_SECONDS=300 TAIR_TEST_FAILOVER_RUNS=20 $(PYTEST) -s tests/cluster/test_outage.py tests/cluster/test_failover.py $(PYTEST_ARGS)
+
 .PHONY: control-plane
 control-plane: install ## Start etcd and kube-apiserver without containers, until Ctrl-C
 	@$(BIN)/python -m tests.controlplane

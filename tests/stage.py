@@ -101,6 +101,14 @@ class Simulator(AbstractContextManager["Simulator"]):
         """Break something."""
         self._ask("POST", "faults", fields)
 
+    def holds(self) -> list[dict[str, Any]]:
+        """Return the calls that a fault of kind hold stops, each with whether it was reached."""
+        return list(self._ask("GET", "holds"))
+
+    def let_go(self, hold: str) -> None:
+        """Let a held call go on."""
+        self._ask("POST", f"holds/{hold}/release")
+
     def reset(self) -> None:
         """Go back to the seed, with an empty ledger."""
         self._ask("POST", "reset")
@@ -199,6 +207,11 @@ class OperatorProcess(AbstractContextManager["OperatorProcess"]):
         """Wait until it ends by itself and return its exit code."""
         assert self._process is not None
         return self._process.wait(timeout=seconds)
+
+    def exit_code(self) -> int | None:
+        """Return the exit code of a process that has ended; None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
 
     def wait_ready(self) -> None:
         """Wait until /readyz says yes."""

@@ -17,6 +17,19 @@ NUMBERS = itertools.count(1)
 PATIENCE = 30.0
 
 
+def wait_until(is_reached: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    """Wait for something that only asking can tell."""
+    deadline = time.monotonic() + seconds
+    while not is_reached():
+        assert time.monotonic() < deadline, f"not reached in {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def say(numbers: str) -> None:
+    """Show numbers to whoever asks pytest for output."""
+    print(numbers)  # noqa: T201
+
+
 @dataclass
 class Tenant:
     """A namespace with one instance in the cloud and one resource about it."""
@@ -28,13 +41,16 @@ class Tenant:
 
     def apply(self, **spec: object) -> None:
         """Apply the resource with exactly these fields beside instanceId and regionId."""
-        manifest = {
+        self.stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(self.manifest(**spec)))
+
+    def manifest(self, **spec: object) -> dict[str, Any]:
+        """Return the resource with exactly these fields beside instanceId and regionId."""
+        return {
             "apiVersion": "tair.alibabacloud.com/v1alpha1",
             "kind": "TairInstance",
             "metadata": {"name": self.name, "namespace": self.namespace},
             "spec": {"instanceId": self.instance_id, "regionId": "cn-hangzhou", **spec},
         }
-        self.stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
     def get(self) -> dict[str, Any]:
         resource: dict[str, Any] = self.stage.plane.kubectl_json("get", "tair", self.name, "-n", self.namespace)
@@ -92,6 +108,34 @@ def make_tenant(stage: Stage, *, allocated: bool = True, **fields: object) -> Te
         tenant.instance_id, regionId="cn-hangzhou", directConnection=allocated, timing=FAST, **fields
     )
     return tenant
+
+
+@dataclass(frozen=True)
+class Held:
+    """A call that the simulated cloud holds."""
+
+    stage: Stage
+    name: str
+
+    def wait_reached(self) -> None:
+        """Wait until the call has come to the point where it is held."""
+        wait_until(
+            lambda: any(hold["id"] == self.name and hold["reached"] for hold in self.stage.simulator.holds()),
+            f"the call {self.name} is held",
+        )
+
+    def let_go(self) -> None:
+        """Let the call go on."""
+        self.stage.simulator.let_go(self.name)
+
+
+def hold_release(tenant: Tenant, point: str) -> Held:
+    """Hold the next release of the tenant's instance, ``before`` or ``after`` its effect."""
+    held = Held(tenant.stage, f"held-{next(NUMBERS)}")
+    tenant.stage.simulator.add_fault(
+        kind="hold", action=RELEASE, instanceId=tenant.instance_id, point=point, id=held.name
+    )
+    return held
 
 
 def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -28,11 +28,14 @@ from tests.cluster.tenants import (
     RELEASE,
     Tenant,
     condition,
+    hold_release,
     is_ready,
     is_stalled,
     make_tenant,
+    say,
+    wait_until,
 )
-from tests.cluster.watching import Judge, Proxy, is_answer, is_intent, wait_until
+from tests.cluster.watching import Judge, Proxy, is_answer, is_intent
 from tests.controlplane import ControlPlane
 from tests.stage import OperatorProcess, Stage
 
@@ -54,7 +57,6 @@ SETTINGS: Final = {
     "TAIR_OPERATOR_STALL_GRACE_SECONDS": "2",
     "TAIR_OPERATOR_RESYNC_SECONDS": "3600",
 }
-HOLDS: Final = itertools.count(1)
 LOOK: Final = "DescribeDBInstanceNetInfo"
 
 
@@ -173,11 +175,6 @@ def shown_request_ids(resource: dict[str, Any]) -> set[str]:
     return {part["requestId"] for part in shown if "requestId" in part}
 
 
-def say(numbers: str) -> None:
-    """Show numbers to whoever asks pytest for output."""
-    print(numbers)  # noqa: T201
-
-
 def is_dead(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -187,32 +184,6 @@ def is_dead(pid: int) -> bool:
 
 
 # --- killed -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Held:
-    """A call that the simulated cloud holds."""
-
-    stage: Stage
-    name: str
-
-    def wait_reached(self) -> None:
-        def is_reached() -> bool:
-            held = self.stage.simulator._ask("GET", "holds")
-            return any(hold["id"] == self.name and hold["reached"] for hold in held)
-
-        wait_until(is_reached, f"the call {self.name} is held")
-
-    def let_go(self) -> None:
-        self.stage.simulator._ask("POST", f"holds/{self.name}/release")
-
-
-def hold_release(tenant: Tenant, point: str) -> Held:
-    held = Held(tenant.stage, f"held-{next(HOLDS)}")
-    tenant.stage.simulator.add_fault(
-        kind="hold", action=RELEASE, instanceId=tenant.instance_id, point=point, id=held.name
-    )
-    return held
 
 
 def kill_and_check(operator: OperatorProcess) -> None:

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.cluster.tenants import NUMBERS, RELEASE, Tenant, is_ready, make_tenant
-from tests.cluster.watching import wait_until
+from tests.cluster.tenants import NUMBERS, RELEASE, Tenant, hold_release, is_ready, make_tenant, say
 from tests.stage import OperatorProcess, Stage
 
 NAMESPACE: Final = "tair-system"
@@ -57,11 +56,6 @@ def seconds_until_leading(operator: OperatorProcess, since: float) -> float:
         assert time.monotonic() - since < 60, operator.log.read_text()[-2000:]
         time.sleep(0.01)
     return time.monotonic() - since
-
-
-def say(numbers: str) -> None:
-    """Show numbers to whoever asks pytest for output."""
-    print(numbers)  # noqa: T201
 
 
 def test_the_one_leads_the_other_stands_by_and_takes_over_within_a_second_of_an_orderly_end(
@@ -127,17 +121,11 @@ def test_a_lease_from_a_machine_with_a_wrong_clock_is_waited_for_all_the_same(st
 
 
 def test_a_lease_that_is_stolen_during_a_call_leads_to_no_second_release(stage: Stage, tenant: Tenant) -> None:
-    held = f"stolen-{next(NUMBERS)}"
-    stage.simulator.add_fault(
-        kind="hold", action=RELEASE, instanceId=tenant.instance_id, point="before", id=held
-    )  # fmt: skip
+    held = hold_release(tenant, "before")
     one, other = new_operator(stage, QUICK), new_operator(stage, QUICK)
     with one, other:
         tenant.apply(directConnection=False)
-        wait_until(
-            lambda: any(hold["id"] == held and hold["reached"] for hold in stage.simulator._ask("GET", "holds")),
-            "the call is held",
-        )
+        held.wait_reached()
         # Taken from the leader and given to nobody: the other takes it at once.
         stolen_at = time.monotonic()
         edit_lease(stage, holderIdentity="")
@@ -145,7 +133,7 @@ def test_a_lease_that_is_stolen_during_a_call_leads_to_no_second_release(stage: 
         tenant.wait(lambda resource: resource["status"]["operation"]["outcome"] == "Unknown")
         effective_so_far = tenant.effective(RELEASE)
         code = one.wait()
-        stage.simulator._ask("POST", f"holds/{held}/release")
+        held.let_go()
         resource = tenant.wait(is_ready)
     log = one.log.read_text()
     say(f"stolen Lease taken after {seconds:.2f} s")

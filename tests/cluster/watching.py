@@ -23,22 +23,13 @@ from typing import Any, Final, Literal, Self
 import aiohttp
 from aiohttp import web
 
-from tests.cluster.tenants import ALLOCATE, RELEASE
+from tests.cluster.tenants import ALLOCATE, PATIENCE, RELEASE, wait_until
 from tests.controlplane import ControlPlane
 from tests.controlplane.processes import end_process, start_process
 from tests.kstatus import Verdict, broken_rules, is_observed, verdict
 from tests.stage import OperatorProcess, Simulator
 
 RESOURCES: Final = "/apis/tair.alibabacloud.com/v1alpha1/tairinstances"
-PATIENCE: Final = 30.0
-
-
-def wait_until(is_reached: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Wait for something that only asking can tell."""
-    deadline = time.monotonic() + seconds
-    while not is_reached():
-        assert time.monotonic() < deadline, f"not reached in {seconds:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 # --- the proxy ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""How long nobody works after a crash of the leader, with a thousand resources and the default Lease.
+
+One crash in `make test`; `make endurance` makes it twenty (TAIR_TEST_FAILOVER_RUNS).
+What counts is the time from the kill to the call at the cloud that a user asked
+for at that moment, and not merely when a probe says that somebody leads.
+"""
+
+import json
+import os
+import time
+from typing import Final
+
+import pytest
+
+from tests.cluster.tenants import FAST, NUMBERS, RELEASE, Tenant, is_ready, say, wait_until
+from tests.cluster.test_leader import ELECTED, LEASE, NAMESPACE
+from tests.stage import OperatorProcess, Stage
+
+RUNS: Final = int(os.environ.get("TAIR_TEST_FAILOVER_RUNS", "1"))
+RESOURCES: Final = 1000
+RESOURCES_PATH: Final = "/apis/tair.alibabacloud.com/v1alpha1"
+LEASE_SECONDS: Final = 15
+SETTINGS: Final = ELECTED | {"TAIR_OPERATOR_CALLS_PER_SECOND": "100", "TAIR_OPERATOR_RESYNC_SECONDS": "86400"}
+
+pytestmark = pytest.mark.timeout(300 + 60 * RUNS)
+
+
+def make_resources(stage: Stage) -> list[Tenant]:
+    namespace = f"fleet-{next(NUMBERS)}"
+    tenants = [Tenant(stage, namespace, f"r-bp1over{number:04}", f"cache-{number:04}") for number in range(RESOURCES)]
+    for tenant in tenants:
+        stage.simulator.put_instance(tenant.instance_id, regionId="cn-hangzhou", directConnection=True, timing=FAST)
+    stage.plane.kubectl("create", "namespace", namespace)
+    manifest = {"apiVersion": "v1", "kind": "List", "items": [tenant.manifest() for tenant in tenants]}
+    stage.plane.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
+    return tenants
+
+
+def wait_all_observed(stage: Stage) -> None:
+    path = 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
+
+    def are_all_observed() -> bool:
+        return stage.plane.kubectl("get", "tair", "-A", "-o", path).split() == ["True"] * RESOURCES
+
+    wait_until(are_all_observed, f"{RESOURCES} resources are observed", seconds=180)
+
+
+def crash_and_measure(leader: OperatorProcess, tenant: Tenant) -> float:
+    """Kill the leader, ask for a release, and return after how many seconds it reached the cloud."""
+    killed_at = time.monotonic()
+    leader.kill()
+    tenant.apply(directConnection=False)
+    wait_until(lambda: bool(tenant.calls(RELEASE)), "the release is called", seconds=60)
+    return time.monotonic() - killed_at
+
+
+def test_a_crash_of_the_leader_is_made_good_within_seventeen_seconds_with_a_thousand_resources(stage: Stage) -> None:
+    stage.plane.kubectl("delete", "lease", LEASE, "-n", NAMESPACE, "--ignore-not-found")
+    tenants = make_resources(stage)
+    took = []
+    leader = stage.operator(f"replica-{next(NUMBERS)}", **SETTINGS)
+    leader.__enter__()
+    wait_all_observed(stage)
+    for tenant in tenants[:RUNS]:
+        standby = stage.operator(f"replica-{next(NUMBERS)}", **SETTINGS)
+        standby.__enter__()
+        took.append(crash_and_measure(leader, tenant))
+        tenant.wait(is_ready)
+        leader = standby
+    leader.__exit__()
+    # As one request: kubectl would ask for a thousand, and politely.
+    stage.plane.kubectl("delete", "--raw", f"{RESOURCES_PATH}/namespaces/{tenants[0].namespace}/tairinstances")
+    seconds = ", ".join(f"{each:.1f}" for each in sorted(took))
+    say(f"crash of the leader with {RESOURCES} resources, {RUNS} runs: {seconds} s")
+
+    # The last renewal was at most one interval before the crash; two seconds more are for the LIST and the pass.
+    assert min(took) > LEASE_SECONDS - 2 - 0.5
+    assert max(took) < LEASE_SECONDS + 2
+    assert [len(tenant.calls(RELEASE)) for tenant in tenants[:RUNS]] == [1] * RUNS
+    assert stage.simulator.ledger("AllocateDirectConnection") == []
