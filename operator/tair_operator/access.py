@@ -252,6 +252,11 @@ class AccessFile:
     _told: str = ""
     """What the log says already: the file is looked at every few seconds."""
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether the list in force is that of the file: a bad edit is not taken."""
+        return not self._told
+
     @classmethod
     def open(cls, path: Path) -> "AccessFile":
         """Read the file for the first time. One that is not there yet permits nothing until it is.
@@ -281,6 +286,9 @@ class AccessFile:
             self._version = version
             fresh = parse_access(text, str(self.path))
         except (OSError, UnicodeDecodeError, AccessFileError) as error:
+            if isinstance(error, OSError):
+                # The same file may come back: then this is over, and nothing else would say so.
+                self._version = None
             if str(error) != self._told:
                 logger.warning("The access list is not reloaded, the last good one stays in force: %s", error)
             self._told = str(error)

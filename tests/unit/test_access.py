@@ -566,3 +566,26 @@ def test_a_mounted_config_map_is_followed_through_its_links(tmp_path: Path) -> N
 
     assert file.reload() is True
     assert file.current.rules[0].namespaces == ["team"]
+
+
+def test_it_is_valid_unless_a_bad_edit_or_a_missing_file_was_not_taken(path: Path) -> None:
+    file = AccessFile.open(path)
+    good = path.read_text()
+    found = [file.is_valid]
+    for content in ("rules: 1", good, None, good):
+        path.unlink() if content is None else path.write_text(content)
+        file.reload()
+        found.append(file.is_valid)
+
+    assert found == [True, False, True, False, True]
+
+
+def test_a_file_that_is_there_again_as_it_was_is_valid_again(path: Path) -> None:
+    file = AccessFile.open(path)
+    aside = path.rename(path.with_suffix(".aside"))
+    file.reload()
+    without = file.is_valid
+    aside.rename(path)
+    file.reload()
+
+    assert (without, file.is_valid) == (False, True)
