@@ -49,6 +49,7 @@ from tair_operator.cluster import ApiServer, ClusterConfigError, KubernetesClust
 from tair_operator.cluster.labels import NamespaceLabels
 from tair_operator.cluster.leases import Leases, own_namespace
 from tair_operator.handlers import watch
+from tair_operator.heartbeat import Heartbeat
 from tair_operator.leader import Elector, LeadershipLostError, Terms
 from tair_operator.models import TairInstance
 from tair_operator.ports import Clock
@@ -142,15 +143,26 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
             message = f"{PREFIX}CA_FILE {settings.ca_file} holds no usable certificates: {error.strerror or error}"
             raise OSError(message) from error
         queue, clock = WorkQueue(jitter=random.random), SystemClock()
+        # Before kopf, which cancels, at its end, whatever was started after it.
+        heartbeat = Heartbeat()
+        stack.callback(asyncio.create_task(heartbeat.beat()).cancel)
         elector = await build_elector(settings, server, cluster, clock)
         reconciler = build_reconciler(settings, access, cluster, session)
+        show(queue, reconciler, access, heartbeat)
         operator = Operator(queue=queue, cluster=cluster, reconciler=reconciler, access=access, clock=clock)
         if elector is not None:
             # The whole call has to fit into what is left of the Lease.
             reconciler.may_call = lambda: elector.seconds_left() >= settings.call_timeout_seconds
         app = build_app(
-            livez=operator.is_stuck,
-            readyz=lambda: elector.is_unready() if elector and elector.is_standing_by else operator.is_unready(),
+            livez={
+                "loop": heartbeat.is_late,
+                **operator.checks,
+                "election": lambda: elector.is_dead() if elector else None,
+            },
+            readyz={
+                "election": lambda: elector.is_unready() if elector and elector.is_standing_by else None,
+                "resources": lambda: None if elector and elector.is_standing_by else operator.is_unready(),
+            },
             role=lambda: "standby" if elector and elector.is_standing_by else "ok",
         )
         try:
@@ -172,6 +184,24 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
             await serving()
         else:
             await elector.lead(operator.stopping, partial(serving, on_idle=elector.release))
+
+
+def show(queue: WorkQueue, reconciler: Reconciler, access: AccessFile | None, heartbeat: Heartbeat) -> None:
+    """Let the metrics look at what they show the state of."""
+    fleet = reconciler.fleet
+
+    def resync_floor() -> float:
+        return reconciler.policy.resync_floor.total_seconds()
+
+    metrics.controller.show_queue(queue.depth, queue.runs)
+    metrics.own.resources.show(fleet.groups)
+    metrics.own.drifted_resources.set_function(fleet.drifted)
+    metrics.own.oldest_unready.set_function(fleet.oldest_unready)
+    metrics.own.resync_floor.set_function(resync_floor)
+    metrics.own.event_loop_lag.set_function(heartbeat.lag)
+    # No list permits nothing, which is neither a brake nor a mistake.
+    metrics.own.releases_held.set_function(lambda: access is not None and access.current.releases == "Hold")
+    metrics.own.access_list_valid.set_function(lambda: access is None or access.is_valid)
 
 
 async def build_elector(
@@ -208,10 +238,12 @@ def build_reconciler(
     """Put the adapters together."""
     clock = SystemClock()
     keyring = build_keyring(settings, os.environ, cluster, session, clock)
-    metrics.credentials_expiry.set_function(
+    metrics.own.credentials_expiry.set_function(
         lambda: 0.0 if keyring.earliest_expiry is None else keyring.earliest_expiry.timestamp()
     )
     limiter = Limiter(clock=clock.monotonic, rate=settings.calls_per_second / 2, ceiling=settings.calls_per_second)
+    metrics.own.limiter_rate.show(lambda: {(name,): rate for name, (rate, _) in limiter.regions().items()})
+    metrics.own.limiter_waiting.show(lambda: {(name,): waiting for name, (_, waiting) in limiter.regions().items()})
     cloud = AliyunClient(
         session=session,
         credentials=keyring.provider_of,

@@ -25,6 +25,9 @@ NOBODY = ""
 SHORTEST = timedelta(milliseconds=10)
 """In less time than this nothing is asked and nobody is waited for."""
 
+SILENCE_MAX = 3
+"""After so many durations of a Lease without a try, the task that makes them counts as dead."""
+
 
 class Leases(Protocol):
     """The stored Lease; ``cluster.leases`` has the real one."""
@@ -92,9 +95,10 @@ class Elector:
         self._has_led = False
         self._lost: str | None = None
         self._problem: str | None = "starting"
+        self._alive_at: float | None = None
         # A renewal and the release must not overtake each other.
         self._writing = asyncio.Lock()
-        metrics.leader.labels(name).set(0)
+        metrics.controller.leader.labels(name).set(0)
 
     @property
     def is_standing_by(self) -> bool:
@@ -104,6 +108,14 @@ class Elector:
     def is_unready(self) -> str | None:
         """Answer /readyz while standing by: ready once the Lease could be read."""
         return self._problem
+
+    def is_dead(self) -> str | None:
+        """Answer /livez: whether standing by or renewing has stopped; neither waits for an answer for long."""
+        if self._alive_at is None:
+            return None
+        silence = self._clock.monotonic() - self._alive_at
+        is_over = silence > SILENCE_MAX * self._terms.duration.total_seconds()
+        return f"nothing has been done about Lease {self._name} for {silence:.0f} s" if is_over else None
 
     def seconds_left(self) -> float:
         """Return for how long nobody else can lead, whatever happens from now on; 0 without the lead."""
@@ -153,6 +165,7 @@ class Elector:
 
     async def _acquire(self, stopping: asyncio.Event) -> bool:
         while not stopping.is_set():
+            self._alive_at = self._clock.monotonic()
             try:
                 async with asyncio.timeout(self._terms.patience.total_seconds()):
                     is_mine = await self._campaign()
@@ -164,6 +177,7 @@ class Elector:
                 logger.info("Leading: %s holds Lease %s", self._identity, self._name)
                 return True
             await self._pause(stopping)
+        self._alive_at = None
         return False
 
     async def _campaign(self) -> bool:
@@ -184,7 +198,7 @@ class Elector:
             return False
         self._hold(taken, sent_at)
         self._has_led = True
-        metrics.leader.labels(self._name).set(1)
+        metrics.controller.leader.labels(self._name).set(1)
         return True
 
     def _look_at(self, found: Lease | None) -> None:
@@ -240,6 +254,7 @@ class Elector:
         """Renew the Lease until it is lost or released."""
         # No task is started here: kopf cancels, at its end, whatever was started after it.
         while self._held is not None:
+            self._alive_at = self._clock.monotonic()
             left = self._left(self._terms.renew_deadline)
             await asyncio.sleep(max(0.0, min(self._terms.retry.total_seconds(), left)))
             async with self._writing:
@@ -281,8 +296,8 @@ class Elector:
         self._step_down()
 
     def _step_down(self) -> None:
-        self._held = None
-        metrics.leader.labels(self._name).set(0)
+        self._held = self._alive_at = None
+        metrics.controller.leader.labels(self._name).set(0)
 
     async def _give_away(self, held: Lease) -> None:
         if await self._leases.write(replace(held, holder=NOBODY)) is not None:

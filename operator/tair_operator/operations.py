@@ -8,7 +8,7 @@ stores the first two at once, because the safety of a release rests on them;
 from datetime import datetime
 
 from tair_operator.models import Action, Operation, Outcome, TairInstance
-from tair_operator.ports import Answer, CloudError, Effect, Instance
+from tair_operator.ports import Answer, CloudError, Effect, Event, Instance
 from tair_operator.subject import UNSETTLED, kind_of
 
 HISTORY_MAX = 5
@@ -77,6 +77,14 @@ def settled(operation: Operation | None, outcome: Outcome | None, now: datetime)
             seen = "its effect was seen" if outcome is Outcome.SUCCEEDED else "no effect was seen"
             update["message"] = f"No answer was recorded; {seen}"
     return operation.model_copy(update=update)
+
+
+def event_of(operation: Operation) -> Event:
+    """Say what came back from a call in the words of a Kubernetes Event."""
+    is_fine = operation.outcome is Outcome.ACCEPTED
+    request = f" (RequestId {operation.request_id})" if operation.request_id else ""
+    what = "" if is_fine else "".join(f": {part}" for part in (operation.code, operation.message) if part)
+    return Event("Normal" if is_fine else "Warning", operation.action, f"{operation.outcome}{request}{what}")
 
 
 def remembered(history: list[Operation], last: Operation | None) -> list[Operation]:

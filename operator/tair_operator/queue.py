@@ -9,12 +9,14 @@ so a poisoned resource slows nobody but itself.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
 
+from tair_operator import metrics
+from tair_operator.metrics.controller import Result
 from tair_operator.ports import ClusterUnavailableError, ConflictError, Key
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ class Errand:
     """A run under way. It becomes the user's when the user adds its key meanwhile, who then waits for its end."""
 
     priority: Priority
+    began: float
+    """When, by the clock of the event loop."""
 
 
 _CURRENT: ContextVar[Errand | None] = ContextVar("errand", default=None)
@@ -60,6 +64,8 @@ class WorkQueue:
     jitter: Callable[[], float]
     _lanes: tuple[deque[Key], deque[Key]] = field(default_factory=lambda: (deque(), deque()))
     _waiting: dict[Key, Priority] = field(default_factory=dict)
+    _added: dict[Key, float] = field(default_factory=dict)
+    """Since when each waits."""
     _processing: dict[Key, Errand] = field(default_factory=dict)
     _timers: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
     _failures: dict[Key, int] = field(default_factory=dict)
@@ -81,6 +87,9 @@ class WorkQueue:
         if known is not None and known <= priority:
             return
         self._waiting[key] = priority
+        if known is None:
+            self._added[key] = asyncio.get_running_loop().time()
+            metrics.controller.queue_adds.inc()
         if key not in self._processing:
             self._lanes[priority].append(key)
             self._ready.set()
@@ -90,6 +99,7 @@ class WorkQueue:
         self._cancel_timer(key)
         seconds = delay.total_seconds() * (1 + self.jitter() / 10)
         loop = asyncio.get_running_loop()
+        metrics.controller.queue_retries.inc()
         self._timers[key] = loop.call_later(seconds, self.add, key, Priority.CLOCK)
 
     def retry(self, key: Key) -> timedelta:
@@ -126,7 +136,8 @@ class WorkQueue:
 
     def done(self, key: Key) -> None:
         """Say that the run is over; a wish that came meanwhile takes its turn."""
-        del self._processing[key]
+        began = self._processing.pop(key).began
+        metrics.controller.work_seconds.observe(asyncio.get_running_loop().time() - began)
         if (priority := self._waiting.get(key)) is not None:
             self._lanes[priority].append(key)
             self._ready.set()
@@ -134,6 +145,16 @@ class WorkQueue:
     def depth(self) -> int:
         """Return how many keys wait for their turn, delayed ones not counted."""
         return len(self._waiting)
+
+    def runs(self) -> Collection[float]:
+        """Return for how many seconds each key has been worked on."""
+        now = asyncio.get_running_loop().time()
+        return [now - errand.began for errand in self._processing.values()]
+
+    def longest_wait(self) -> float:
+        """Return for how many seconds a key has waited whose turn it could be; 0 without one."""
+        added = [since for key, since in self._added.items() if key not in self._processing]
+        return asyncio.get_running_loop().time() - min(added) if added else 0.0
 
     def is_waiting(self, key: Key) -> bool:
         """Whether a run of the key was asked for and has not begun."""
@@ -159,7 +180,9 @@ class WorkQueue:
             # A key that was raised to another lane is run from there.
             if self._waiting.get(key) == priority and key not in self._processing:
                 del self._waiting[key]
-                self._processing[key] = Errand(priority)
+                now = asyncio.get_running_loop().time()
+                metrics.controller.queue_seconds.observe(now - self._added.pop(key))
+                self._processing[key] = Errand(priority, now)
                 return key
         return None
 
@@ -198,28 +221,33 @@ async def work(
 
 
 async def _run(queue: WorkQueue, key: Key, reconcile: Callable[[Key], Awaitable[timedelta | None]]) -> None:
-    token = _CURRENT.set(queue.errand(key))
+    errand, result = queue.errand(key), None
+    token = _CURRENT.set(errand)
     try:
         requeue_after = await reconcile(key)
     except ConflictError as error:
         # Somebody changed the resource meanwhile: the view was stale, nothing is wrong, unless it goes on like that.
-        delay = queue.retry(key)
+        result, delay = Result.REQUEUE, queue.retry(key)
         if delay >= CONFLICTS_ODD:
             logger.warning("%s, again and again", error, extra={"resource": str(key)})
     except ClusterUnavailableError as error:
-        delay = queue.retry(key)
+        result, delay = Result.ERROR, queue.retry(key)
         logger.warning("%s; trying again in %.1f s", error, delay.total_seconds(), extra={"resource": str(key)})
     # The one place that catches everything: one bad resource must not stop the rest.
     except Exception:
-        delay = queue.retry(key)
+        result, delay = Result.ERROR, queue.retry(key)
         message = "A pass failed in a way nobody foresaw; trying again in %.1f s"
         logger.exception(message, delay.total_seconds(), extra={"resource": str(key)})
     else:
+        result = Result.SUCCESS if requeue_after is None else Result.REQUEUE_AFTER
         queue.forget(key)
         if not queue.is_waiting(key):
             _follow_up(queue, key, requeue_after)
     finally:
         _CURRENT.reset(token)
+        # Not one that was cut off: it ended with nothing.
+        if result is not None:
+            metrics.controller.count_pass(result, asyncio.get_running_loop().time() - errand.began)
         queue.done(key)
 
 

@@ -13,11 +13,12 @@ from datetime import timedelta
 from math import ceil
 from typing import Literal
 
-from tair_operator import audit, metrics
+from tair_operator import audit
 from tair_operator.audit import facts
+from tair_operator.fleet import Fleet
 from tair_operator.memory import Memory, ReleaseBudgets
 from tair_operator.models import FINALIZER, Action, Operation, Outcome, TairInstance
-from tair_operator.operations import accepted, announce, failed, not_sent
+from tair_operator.operations import accepted, announce, event_of, failed, not_sent
 from tair_operator.plan import decide, needs_look, owner_of
 from tair_operator.ports import (
     Clock,
@@ -76,11 +77,13 @@ class Reconciler:
     """How many looks the limiter lets through at present."""
     may_call: Callable[[], bool] = lambda: True
     """Whether this replica leads, and will for longer than a call takes."""
+    fleet: Fleet = field(init=False)
     _memory: Memory = field(init=False)
     _budgets: ReleaseBudgets = field(init=False)
     _publisher: Publisher = field(init=False)
 
     def __post_init__(self) -> None:
+        self.fleet = Fleet(self.clock.now)
         self._memory = Memory(self.policy.settle)
         self._budgets = ReleaseBudgets(self.policy.release_budget, self.policy.release_budget_window)
         self._publisher = Publisher(self.cluster)
@@ -96,6 +99,7 @@ class Reconciler:
         resource = await self.cluster.get(key)
         if resource is None:
             self._memory.gone(key)
+            self.fleet.gone(key)
             return None
         grant, unheld = await self._note(resource), None
         try:
@@ -117,9 +121,9 @@ class Reconciler:
     async def learn(self, resources: list[TairInstance]) -> None:
         """Take in a complete LIST: what other resources claim and have released, and what is gone."""
         self.policy = replace(self.policy, resync_floor=self._resync_floor(len(resources)))
-        metrics.resync_floor.set(self.policy.resync_floor.total_seconds())
         self._memory.forget_all_but(resources)
         self._budgets.forget_all_but(resources)
+        self.fleet.forget_all_but(resources)
         # The most senior first: whoever is noted after the owner of an instance does not look like one.
         for resource in sorted(resources, key=seniority):
             await self._note(resource)
@@ -130,6 +134,7 @@ class Reconciler:
         return timedelta(minutes=ceil(count / (self.looks_per_second() / 2) / 60)) if count else timedelta(0)
 
     async def _note(self, resource: TairInstance) -> Grant:
+        self.fleet.note(resource)
         grant = await self.grant(resource)
         self._memory.note(resource, self.clock.monotonic(), is_served=bool(grant.verbs) and competes(resource))
         self._budgets.note(resource)
@@ -266,6 +271,7 @@ class Reconciler:
                 await self._publisher.take_back(resource, plan)
                 raise
             self._budgets.note(resource)
+            self.fleet.note(resource)
             level = logging.WARNING if plan.stance is Stance.STALLED else logging.INFO
             logger.log(level, "%s: %s", plan.reason, plan.message, extra=facts(resource))
         # Only now: the next pass starts from what is stored.
@@ -372,7 +378,9 @@ class Reconciler:
         audit.record(resource, operation)
         if not await self.cluster.write_answer(resource, operation):
             logger.warning("The resource has moved on; its status does not show this call", extra=facts(resource))
-        await self.cluster.post_event(resource, _event_of(operation))
+        # After it is stored: whoever finds no answer counts the call as one of unknown outcome.
+        self.fleet.answered(resource, operation)
+        await self.cluster.post_event(resource, event_of(operation))
 
 
 class _Fence:
@@ -390,10 +398,3 @@ class _Fence:
 def _next_look(operation: Operation) -> timedelta:
     """Look at once after a failure, to report it; give an accepted change a second to show."""
     return timedelta(seconds=1) if operation.outcome is Outcome.ACCEPTED else AT_ONCE
-
-
-def _event_of(operation: Operation) -> Event:
-    is_fine = operation.outcome is Outcome.ACCEPTED
-    request = f" (RequestId {operation.request_id})" if operation.request_id else ""
-    what = "" if is_fine else "".join(f": {part}" for part in (operation.code, operation.message) if part)
-    return Event("Normal" if is_fine else "Warning", operation.action, f"{operation.outcome}{request}{what}")

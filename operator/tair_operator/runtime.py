@@ -9,7 +9,7 @@ the watch is the end of the process, since without it the operator is blind.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from tair_operator import metrics
@@ -30,6 +30,12 @@ ACCESS_SECONDS = 5.0
 LIST_SECONDS = 600.0
 """How often to list everything again."""
 RETRY_SECONDS = 5.0
+UNLISTED_SECONDS = 60.0
+"""After so long without a LIST that succeeds, in spite of trying, the operator is not ready."""
+SILENCE_SECONDS = 3 * LIST_SECONDS
+"""After so long without even trying, the task that lists counts as dead."""
+IDLE_SECONDS = 30.0
+"""So long nothing waits while a worker has nothing to do."""
 
 Watch = Callable[[asyncio.Event, asyncio.Event], Awaitable[None]]
 """Watches until the second event is set, and sets the first once it does."""
@@ -65,16 +71,48 @@ class Operator:
         self._listed = asyncio.Event()
         self._running: dict[Key, Stopwatch] = {}
         self._problem: str | None = "starting"
+        self._workers = 0
+        self._tried_at = time.monotonic()
+        self._blind: str | None = None
+
+    @property
+    def checks(self) -> Mapping[str, Callable[[], str | None]]:
+        """What /livez asks, by name. Waiting for the API server or for the limiter is no reason to be killed."""
+        return {
+            "passes": self.is_stuck,
+            "queue": self.is_starving,
+            "list": self.is_listless,
+            "watch": self.is_blind,
+        }
 
     def is_stuck(self) -> str | None:
-        """Answer /livez. Waiting for the API server or for the limiter is no reason to be killed; a stuck pass is."""
+        """Say whether a pass outran its deadline, what it waits for not counted."""
         longest = max((stopwatch.seconds() for stopwatch in self._running.values()), default=0.0)
         is_over = longest > PASS_DEADLINE.total_seconds()
         return f"a pass has been at work for {longest:.0f} s" if is_over else None
 
+    def is_starving(self) -> str | None:
+        """Say whether a resource waits for its pass although a worker is free: somebody was not woken."""
+        is_at_work = self._listed.is_set() and not self.stopping.is_set()
+        wait, busy = self._queue.longest_wait(), len(self._running)
+        if not is_at_work or busy >= self._workers or wait <= IDLE_SECONDS:
+            return None
+        return f"a resource has waited for {wait:.0f} s, and {busy} of {self._workers} workers have something to do"
+
+    def is_listless(self) -> str | None:
+        """Say whether nobody tries to list the resources any more; a LIST that fails is no reason to be killed."""
+        if not self._workers or self.stopping.is_set():
+            return None
+        silence = time.monotonic() - self._tried_at
+        return f"no LIST has ended for {silence:.0f} s" if silence > SILENCE_SECONDS else None
+
+    def is_blind(self) -> str | None:
+        """Say whether the watch ended by itself. The process is about to end, once its passes have."""
+        return self._blind
+
     def is_unready(self) -> str | None:
         """Answer /readyz: ready once every resource was listed."""
-        return self._problem
+        return "stopping" if self.stopping.is_set() else self._problem
 
     async def run(
         self,
@@ -98,6 +136,8 @@ class Operator:
         if self.stopping.is_set():
             await on_idle()
             return
+        self._workers, self._tried_at = workers, time.monotonic()
+        metrics.controller.max_concurrent_reconciles.set(workers)
         # These have to be there before the watch: kopf cancels, at its end, whatever was started after it.
         working = [asyncio.create_task(self._work()) for _ in range(workers)]
         feeding = [asyncio.create_task(self._list_again_and_again())]
@@ -111,6 +151,9 @@ class Operator:
         on_watching()
         await asyncio.wait({watching, told, *working, *feeding}, return_when=asyncio.FIRST_COMPLETED)
         is_wanted = self.stopping.is_set()
+        message = "the watch of the Kubernetes API, or what feeds the queue, ended"
+        if not is_wanted:
+            self._blind = message
         late = await self._stop_working(working, grace)
         if not late:
             # Before the watch has ended, which takes a while: somebody may be waiting to take over.
@@ -120,11 +163,9 @@ class Operator:
             task.cancel()
         results = await asyncio.gather(watching, *feeding, *working, return_exceptions=True)
         if not is_wanted:
-            message = "the watch of the Kubernetes API, or what feeds the queue, ended"
             raise WatchEndedError(message) from next((r for r in results if isinstance(r, Exception)), None)
 
     async def _stop_working(self, working: list[asyncio.Task[None]], grace: timedelta) -> set[asyncio.Task[None]]:
-        self._problem = "stopping"
         self.stopping.set()
         logger.info("Stopping: %d passes are under way", len(self._running))
         self._queue.cancel_timers()
@@ -143,17 +184,24 @@ class Operator:
             await _first_of(self.stopping, seconds=RETRY_SECONDS)
 
     async def _list_again_and_again(self) -> None:
+        failing_since = None
         while not self.stopping.is_set():
             try:
                 resources = await self._cluster.list_all()
                 await self._reconciler.learn(resources)
             except ClusterUnavailableError as error:
                 logger.warning("The resources cannot be listed: %s", error)
+                self._tried_at = time.monotonic()
+                failing_since = self._tried_at if failing_since is None else failing_since
+                if self._tried_at - failing_since >= UNLISTED_SECONDS:
+                    self._problem = f"the resources cannot be listed: {error}"
                 await _first_of(self.stopping, seconds=RETRY_SECONDS)
                 continue
             for resource in resources:
                 self._enqueue(resource)
-            self._problem = None
+            self._problem = failing_since = None
+            self._tried_at = time.monotonic()
+            metrics.own.last_list.set(self._clock.now().timestamp())
             self._listed.set()
             await _first_of(self.stopping, seconds=LIST_SECONDS)
 
@@ -183,15 +231,11 @@ class Operator:
         await work(self._queue, self._pass, self.stopping)
 
     async def _pass(self, key: Key) -> timedelta | None:
-        started, result = time.monotonic(), "error"
         with timing() as self._running[key]:
             try:
-                requeue_after = await self._reconciler.reconcile(key)
-                result = "success" if requeue_after is None else "requeue_after"
+                return await self._reconciler.reconcile(key)
             finally:
                 del self._running[key]
-                metrics.record_pass(result, time.monotonic() - started, self._queue.depth())
-        return requeue_after
 
 
 async def _first_of(*events: asyncio.Event, seconds: float | None = None) -> None:

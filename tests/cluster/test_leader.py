@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from tests.cluster.tenants import NUMBERS, RELEASE, Tenant, hold_release, is_ready, make_tenant, say
+from tests.meters import told
 from tests.stage import OperatorProcess, Stage
 
 NAMESPACE: Final = "tair-system"
@@ -66,7 +67,7 @@ def test_the_one_leads_the_other_stands_by_and_takes_over_within_a_second_of_an_
         gauges = [operator.probe("metrics")[1] for operator in (one, other)]
         tenant.apply(directConnection=False)
         tenant.wait(is_ready)
-        passes_of_the_other = other.probe("metrics")[1].count("controller_runtime_reconcile_total{")
+        passes_of_the_other = told(other.probe("metrics")[1], "controller_runtime_reconcile_total")
         ended_at = time.monotonic()
         one._process.terminate()  # type: ignore[union-attr]
         seconds = seconds_until_leading(other, ended_at)

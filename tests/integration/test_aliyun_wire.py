@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -29,6 +29,7 @@ from tair_operator.aliyun.limiter import Limiter
 from tair_operator.aliyun.wire import Limits, WireError, open_session, post
 from tair_operator.models import Action, Reason
 from tair_operator.ports import Answer, CloudError, Effect, ErrorClass, Target
+from tests.meters import Meter
 from tests.recorder import RecordedRequest, read_request
 
 REF = Target("r-bp1zxszhcgatnx0001", "cn-hangzhou")
@@ -654,3 +655,53 @@ def certificate_in(folder: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, private)
     return context
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "outcome"),
+    [
+        (http(ACCEPTED), "OK", "answered"),
+        (http(b'{"RequestId":"1","Code":"throttling.USER"}', 400), "Throttling.User", "rejected"),
+        (http(b'{"RequestId":"1","Code":"Surprise"}', 400), "Other", "unknown"),
+        (http(b"<html>", 502), "UnreadableAnswer", "unknown"),
+        (b"", "NoAnswer", "unknown"),
+    ],
+)
+async def test_a_call_counts_once_by_its_code_and_what_became_of_it(reply: bytes, code: str, outcome: str) -> None:
+    requests = Meter("tair_operator_cloud_requests_total")
+    lengths = Meter("tair_operator_cloud_request_duration_seconds_count")
+    async with serving(mutating(replying(reply))) as server, client_of(server, deadline=0.3) as client:
+        with suppress(CloudError):
+            await release(client)
+
+    look = "DescribeDBInstanceNetInfo"
+    assert requests.gained() == {(look, "OK", "answered"): 1, ("ReleaseDirectConnection", code, outcome): 1}
+    assert lengths.gained() == {(look,): 1, ("ReleaseDirectConnection",): 1}
+
+
+async def test_a_call_that_did_not_leave_counts_as_that_and_has_no_length() -> None:
+    requests = Meter("tair_operator_cloud_requests_total")
+    lengths = Meter("tair_operator_cloud_request_duration_seconds_count")
+    async with serving(looks_work) as server:
+        pass
+    async with client_of(server) as client:
+        await failed(client.prepare(Action.RELEASE, REF))
+
+    assert requests.gained() == {("DescribeDBInstanceNetInfo", "ConnectionFailed", "not_sent"): 1}
+    assert lengths.gained() == {}
+
+
+async def test_a_call_that_is_cut_off_is_one_of_unknown_outcome() -> None:
+    requests, arrived = Meter("tair_operator_cloud_requests_total"), asyncio.Event()
+
+    async def say_nothing(_: RecordedRequest, __: asyncio.StreamWriter) -> None:
+        arrived.set()
+
+    async with serving(mutating(say_nothing)) as server, client_of(server) as client:
+        releasing = asyncio.create_task(release(client))
+        await arrived.wait()
+        releasing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await releasing
+
+    assert requests.gained()[("ReleaseDirectConnection", "Other", "unknown")] == 1

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from tair_operator.cluster import (
     resources,
     server,
 )
+from tair_operator.cluster.leases import Lease, Leases
 from tair_operator.models import Outcome
 from tair_operator.ports import ClusterUnavailableError, ConflictError
 from tair_operator.stopwatch import timing
-from tests.builders import KEY, operation, resource
+from tests.builders import KEY, NOW, operation, resource, seconds
+from tests.meters import Meter
 
 STORED = {
     "metadata": {"name": "orders-cache", "namespace": "shop", "uid": "uid-1", "resourceVersion": "2"},
@@ -205,3 +207,34 @@ async def test_without_a_usable_kubeconfig_the_start_says_what_to_do(tmp_path: P
 
     with pytest.raises(ClusterConfigError, match="set KUBECONFIG to a readable kubeconfig"):
         await find_api_server({"KUBECONFIG": str(path)})
+
+
+async def test_every_request_counts_once_by_its_status() -> None:
+    requests, lengths = Meter("rest_client_requests_total"), Meter("rest_client_request_duration_seconds_count")
+    async with serving((200, STORED), (404, {}), UNAVAILABLE, (200, "<html>")) as (cluster, _):
+        host = cluster.api.server.host
+        for _number in range(4):
+            with suppress(ClusterUnavailableError):
+                await cluster.get(KEY)
+        gained = requests.gained()
+    nowhere = ApiServer(url="http://127.0.0.1:1/prefix", tls=None)
+    async with open_cluster(nowhere) as cluster:
+        with pytest.raises(ClusterUnavailableError):
+            await cluster.get(KEY)
+
+    assert gained == {("200", "GET", host): 2, ("404", "GET", host): 1, ("503", "GET", host): 1}
+    assert requests.gained() == gained | {("<error>", "GET", "127.0.0.1:1"): 1}
+    assert lengths.gained() == {("GET", host): 4, ("GET", "127.0.0.1:1"): 1}
+
+
+async def test_a_wait_for_a_change_counts_and_has_no_length() -> None:
+    requests, lengths = Meter("rest_client_requests_total"), Meter("rest_client_request_duration_seconds_count")
+    async with serving((200, '{"type": "MODIFIED"}\n'), (403, {})) as (cluster, _):
+        leases = Leases(cluster.api, "tair-system", "tair-operator", lambda: NOW)
+        lease = Lease("one", seconds(15), version="1")
+        seen = [await leases.has_changed(lease, seconds(5)) for _number in range(2)]
+        host = cluster.api.server.host
+
+    assert seen == [True, False]
+    assert requests.gained() == {("200", "GET", host): 1, ("403", "GET", host): 1}
+    assert lengths.gained() == {}

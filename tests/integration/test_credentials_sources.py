@@ -37,6 +37,7 @@ from tests.integration.credentials_server import (
     issuing,
     refusal,
 )
+from tests.meters import Meter
 from tests.recorder import RecordedRequest
 
 ROLES = "/latest/meta-data/ram/security-credentials/"
@@ -159,6 +160,24 @@ async def test_an_answer_of_the_metadata_service_that_cannot_be_right_is_none(
 
     assert (error.action, error.code, error.error_class) == (action, "UnreadableAnswer", ErrorClass.TRANSIENT)
     assert error.message == f"the metadata service gave no usable answer (HTTP status {status})"
+
+
+async def test_each_question_to_the_metadata_service_counts_as_a_request_to_the_cloud() -> None:
+    requests = Meter("tair_operator_cloud_requests_total")
+    async with metadata(node(FakeClock())) as (role, _):
+        await role.fetch()
+    async with metadata(only(ROLES, Reply(404, b"<html>"))) as (role, _):
+        await failed(role)
+    async with open_session(None) as session:
+        await failed(EcsRole(session, "http://127.0.0.1:9"))
+
+    assert requests.gained() == {
+        ("MetadataToken", "OK", "answered"): 2,
+        ("MetadataRole", "OK", "answered"): 1,
+        ("MetadataCredentials", "OK", "answered"): 1,
+        ("MetadataRole", "Other", "rejected"): 1,
+        ("MetadataToken", "ConnectionFailed", "not_sent"): 1,
+    }
 
 
 async def test_without_a_metadata_service_the_message_says_where_there_is_one() -> None:

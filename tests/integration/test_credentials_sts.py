@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
@@ -32,6 +32,7 @@ from tests.integration.credentials_server import (
     issuing,
     refusal,
 )
+from tests.meters import Meter
 
 ARN, OTHER_ARN = "acs:ram::1234567890123456:role/tair", "acs:ram::6543210987654321:role/tair"
 PROVIDER = "acs:ram::1234567890123456:oidc-provider/cluster"
@@ -345,3 +346,43 @@ async def test_a_failure_is_told_without_what_the_error_carries(
     assert (failure.code, failure.message.partition(": ")[2]) == (code, message)
     assert failure.__cause__ is not None
     assert failure.__cause__.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "outcome"),
+    [
+        (None, "OK", "answered"),
+        (refusal(404, "EntityNotExist.Role"), "EntityNotExist.Role", "rejected"),
+        (refusal(400, "NeverHeardOf"), "Other", "rejected"),
+        (refusal(503, "ServiceUnavailable"), "ServiceUnavailable", "rejected"),
+        (Reply(200, b"{}"), "UnreadableAnswer", "unknown"),
+        (Reply(200, b"{", "Content-Length: 9\r\n"), "NoAnswer", "unknown"),
+    ],
+)
+async def test_an_exchange_counts_once_as_a_request_to_the_cloud(
+    monkeypatch: pytest.MonkeyPatch, reply: Reply | None, code: str, outcome: str
+) -> None:
+    from tair_operator.aliyun.credentials import sts as module  # noqa: PLC0415 - to shorten the wait
+
+    monkeypatch.setattr(module, "LIMITS", replace(module.LIMITS, total=timedelta(seconds=0.3)))
+    requests = Meter("tair_operator_cloud_requests_total")
+    good = issuing(FakeClock().wall)
+    async with sts_of((lambda _: reply) if reply is not None else good) as (sts, _):
+        with suppress(CloudError):
+            await sts.assume_role_with_oidc(JWT, PROVIDER, ROLE, SUBJECT)
+
+    assert requests.gained() == {("AssumeRoleWithOIDC", code, outcome): 1}
+
+
+async def test_an_exchange_that_did_not_leave_counts_as_that_and_a_pause_as_nothing() -> None:
+    requests = Meter("tair_operator_cloud_requests_total")
+    async with open_session(None) as session:
+        await refused(Sts(session, sts_endpoint(override="http://127.0.0.1:9"), FakeClock(), lambda: "nonce"))
+    async with sts_of(lambda _: refusal(400, "Throttling.User")) as (sts, _):
+        for _number in range(2):
+            await refused(sts)
+
+    assert requests.gained() == {
+        ("AssumeRole", "ConnectionFailed", "not_sent"): 1,
+        ("AssumeRole", "Throttling.User", "rejected"): 1,
+    }

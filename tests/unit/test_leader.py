@@ -881,3 +881,49 @@ async def test_a_namespace_is_read_from_the_pod(tmp_path: Path) -> None:
     assert own_namespace(tmp_path / "namespace") == "tair-system"
     with pytest.raises(ClusterConfigError, match="TAIR_OPERATOR_LEASE_NAMESPACE"):
         own_namespace(tmp_path / "nowhere")
+
+
+# --- What /livez asks ---
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+@virtually
+async def test_a_leader_and_a_standby_are_alive_for_hours() -> None:
+    store = Store()
+    leader = Replica(store, "one")
+    await asyncio.sleep(1)
+    standby = Replica(store, "other")
+    before = leader.elector.is_dead()
+    await asyncio.sleep(3 * 3600)
+    during = (leader.elector.is_dead(), standby.elector.is_dead())
+    for replica in (leader, standby):
+        await replica.end()
+    await asyncio.sleep(3600)
+
+    assert (before, during) == (None, (None, None))
+    assert (leader.elector.is_dead(), standby.elector.is_dead()) == (None, None)
+
+
+@virtually
+async def test_a_standby_without_an_api_server_is_alive() -> None:
+    replica = Replica(Store(held_by("other")), "one")
+    replica.leases.error = DOWN
+    await asyncio.sleep(3600)
+
+    assert replica.elector.is_dead() is None
+
+    await replica.end()
+
+
+@virtually
+async def test_an_election_in_which_nothing_happens_any_more_is_dead() -> None:
+    """A task that hangs is simulated by one that was cut off: what it leaves behind is the same."""
+    standby = Replica(Store(held_by("other")), "one")
+    await asyncio.sleep(1)
+    await standby.die()
+    await asyncio.sleep(46)
+
+    assert standby.elector.is_dead() == f"nothing has been done about Lease {NAME} for 47 s"

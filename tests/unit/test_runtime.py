@@ -9,11 +9,13 @@ import pytest
 
 from tair_operator import runtime
 from tair_operator.access import AccessFile
+from tair_operator.models import TairInstance
 from tair_operator.ports import ClusterUnavailableError, Observation, Target
 from tair_operator.queue import WorkQueue
 from tair_operator.runtime import Operator, WatchEndedError
-from tests.builders import KEY, resource
+from tests.builders import KEY, NOW, resource
 from tests.fakes import FakeClock, World, fail, present, world
+from tests.meters import value
 
 DOWN = ClusterUnavailableError("the API server is down")
 
@@ -238,3 +240,136 @@ async def test_it_is_idle_when_the_watch_has_ended() -> None:
         await idle.run(operator_on(w), watch=ending_at_once)
 
     assert len(idle.writes_when_called) == 1
+
+
+# --- What the probes ask ---
+
+
+def wrong_with(operator: Operator) -> dict[str, str]:
+    return {name: wrong for name, check in operator.checks.items() if (wrong := check()) is not None}
+
+
+async def test_nothing_is_wrong_with_an_operator_before_during_and_after_its_work() -> None:
+    w = world(present(), resource(True))
+    operator = operator_on(w)
+    found = [wrong_with(operator)]
+    running = asyncio.create_task(run(operator))
+    await wait_until_ready(operator)
+    found.append(wrong_with(operator))
+    operator.stopping.set()
+    await running
+    found.append(wrong_with(operator))
+
+    assert found == [{}, {}, {}]
+    assert set(operator.checks) == {"passes", "queue", "watch", "list"}
+
+
+async def test_a_watch_that_ended_is_told_while_the_passes_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = world(present(), resource(True))
+    operator = operator_on(w)
+    begun, ending = look_slowly(w, monkeypatch, 0.1), asyncio.Event()
+
+    async def ending_later(is_watching: asyncio.Event, _: asyncio.Event) -> None:
+        is_watching.set()
+        await ending.wait()
+
+    running = asyncio.create_task(run(operator, ending_later))
+    await begun.wait()
+    before = wrong_with(operator)
+    ending.set()
+    await until(operator.stopping.is_set)
+    during = wrong_with(operator)
+    with pytest.raises(WatchEndedError):
+        await running
+
+    assert (before, during) == ({}, {"watch": "the watch of the Kubernetes API, or what feeds the queue, ended"})
+
+
+async def test_a_resource_that_waits_while_a_worker_is_free_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    w, queue = world(present(), resource(True)), WorkQueue(jitter=lambda: 0.0)
+    operator = operator_on(w, queue=queue)
+    monkeypatch.setattr(WorkQueue, "longest_wait", lambda _: 31.0)
+    before = wrong_with(operator)
+    begun = look_slowly(w, monkeypatch, 0.2)
+    running = asyncio.create_task(run(operator))
+    await begun.wait()
+    during = wrong_with(operator)
+    # One pass is under way, and there are two workers.
+    monkeypatch.setattr(operator, "_workers", 1)
+    all_busy = wrong_with(operator)
+    operator.stopping.set()
+    at_the_end = wrong_with(operator)
+    await running
+
+    assert during == {"queue": "a resource has waited for 31 s, and 1 of 2 workers have something to do"}
+    assert (before, all_busy, at_the_end) == ({}, {}, {})
+
+
+async def test_a_list_that_nobody_tries_any_more_is_told_and_one_that_fails_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    w = world(present(), resource(True))
+    hanging = asyncio.Event()
+    list_all = w.cluster.list_all
+
+    async def hang() -> list[TairInstance]:
+        await hanging.wait()
+        return await list_all()
+
+    monkeypatch.setattr(w.cluster, "list_all", hang)
+    operator = operator_on(w)
+    running = asyncio.create_task(run(operator))
+    await asyncio.sleep(0.01)
+    monkeypatch.setattr(runtime, "SILENCE_SECONDS", 0.0)
+    hung = wrong_with(operator)
+    monkeypatch.setattr(runtime, "SILENCE_SECONDS", 1800.0)
+    w.cluster.at["list_all"] = fail(DOWN)
+    hanging.set()
+    await until(lambda: "list_all" not in w.cluster.at)
+    failed = wrong_with(operator)
+    operator.stopping.set()
+    monkeypatch.setattr(runtime, "SILENCE_SECONDS", 0.0)
+    at_the_end = wrong_with(operator)
+    await running
+
+    assert hung == {"list": "no LIST has ended for 0 s"}
+    assert (failed, at_the_end) == ({}, {})
+
+
+async def test_it_is_not_ready_any_more_when_every_list_has_failed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "LIST_SECONDS", 0.0)
+    w = world(present(), resource(True))
+    operator = operator_on(w)
+    running = asyncio.create_task(run(operator))
+    await wait_until_ready(operator)
+    failures: list[str | None] = []
+
+    def fail_for_long() -> None:
+        failures.append(operator.is_unready())
+        if len(failures) < 20:
+            w.cluster.at["list_all"] = fail_for_long
+        # The first failure is forgiven, and so is what comes in the minute after it.
+        if len(failures) == 10:
+            monkeypatch.setattr(runtime, "UNLISTED_SECONDS", 0.0)
+        raise DOWN
+
+    w.cluster.at["list_all"] = fail_for_long
+    await until(lambda: len(failures) == 20)
+    await wait_until_ready(operator)
+    operator.stopping.set()
+    await running
+
+    assert failures[:10] == [None] * 10
+    assert failures[-1] == "the resources cannot be listed: the API server is down"
+
+
+async def test_the_last_complete_list_and_the_workers_are_shown() -> None:
+    w = world(present(), resource(True))
+    operator = operator_on(w)
+    running = asyncio.create_task(run(operator))
+    await wait_until_ready(operator)
+    operator.stopping.set()
+    await running
+
+    assert value("tair_operator_last_list_timestamp_seconds") == NOW.timestamp()
+    assert value("controller_runtime_max_concurrent_reconciles", controller="tairinstance") == 2

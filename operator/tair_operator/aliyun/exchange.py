@@ -14,6 +14,7 @@ from importlib.metadata import version
 import aiohttp
 
 from tair_operator.aliyun import errors, signing
+from tair_operator.aliyun.counts import CANCELLED, OK, count_request
 from tair_operator.aliyun.credentials import Credentials
 from tair_operator.aliyun.endpoints import Endpoint, endpoint_of
 from tair_operator.aliyun.limiter import retry_after
@@ -29,7 +30,7 @@ API_VERSION = "2015-01-01"
 
 # A connection that has been idle for longer may be closed at any moment.
 _WARM_SECONDS = KEEP_ALIVE.total_seconds() / 2
-_OK, _REDIRECT, _REFUSAL = 200, 300, 400
+_SUCCESS, _REDIRECT, _REFUSAL = 200, 300, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +93,16 @@ class Exchange:
         started, sent_at = self._clock.monotonic(), self._clock.now()
         query = signing.canonical_query(call.parameters)
         headers = self._headers(call, endpoint, query, sent_at)
-        code, status, request_id = "Cancelled", None, None
+        code, is_sent, status, request_id = CANCELLED, True, None, None
         try:
             raw = await post(self._session, f"{endpoint}/?{query}", headers, limits)
             self._note_connection(endpoint, raw)
             reply = _judge(call, raw, sent_at)
-            code, status, request_id = "OK", reply.http_status, reply.request_id
+            code, status, request_id = OK, reply.http_status, reply.request_id
         except WireError as error:
             self._warm_until.pop(endpoint, None)
             failure = _broken(call, endpoint, error)
-            code, status = failure.code, failure.http_status
+            code, is_sent, status = failure.code, failure.sent, failure.http_status
             raise failure from error
         except CloudError as error:
             code, status, request_id = error.code, error.http_status, error.request_id
@@ -109,13 +110,15 @@ class Exchange:
         else:
             return reply
         finally:
+            seconds = self._clock.monotonic() - started
+            count_request(call.action, seconds, code, http_status=status, is_sent=is_sent)
             facts = {
                 "action": call.action,
                 "host": endpoint.host,
                 "code": code,
                 "http_status": status,
                 "request_id": request_id,
-                "seconds": round(self._clock.monotonic() - started, 6),
+                "seconds": round(seconds, 6),
             }
             logger.debug("%s at %s: %s", call.action, endpoint.host, code, extra=facts)
 
@@ -174,7 +177,7 @@ def _judge(call: Call, raw: RawReply, sent_at: datetime) -> Reply:
     except UnreadableError as error:
         raise _bent(call, f"{error} (HTTP status {raw.http_status})", raw, request_id) from None
     request_id = request_id_in(raw.headers, fields)
-    is_success = _OK <= raw.http_status < _REDIRECT
+    is_success = _SUCCESS <= raw.http_status < _REDIRECT
     failure = failure_in(fields)
     if failure is not None and is_code(failure.code):
         raise _refused(call, failure.code, failure.message, raw, request_id)

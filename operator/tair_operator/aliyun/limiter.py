@@ -19,6 +19,7 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
+from tair_operator.metrics import OTHER
 from tair_operator.ports import Principal
 from tair_operator.queue import Priority, current_errand
 from tair_operator.stopwatch import waiting
@@ -34,6 +35,9 @@ IDLE_MAX = timedelta(minutes=10)
 """A bucket that was not used for longer is forgotten, with its rate: tenants come and go."""
 CLOCK_EVERY = 10
 """One look in so many is the clock's while one waits."""
+
+REGIONS_MAX = 50
+"""More than the cloud has. Users name regions, and each would be a series of a metric."""
 
 _FACTOR = 0.5
 _GAIN = 0.1
@@ -152,6 +156,16 @@ class Limiter:
     def rates(self) -> Mapping[Account, float]:
         """Return the rates of all accounts that were called of late."""
         return {account: bucket.rate for account, bucket in self._buckets.items()}
+
+    def regions(self) -> Mapping[str, tuple[float, int]]:
+        """Return the lowest rate and the number of waiting calls of each region that was called of late."""
+        found: dict[str, tuple[float, int]] = {}
+        for account, bucket in self._buckets.items():
+            is_named = account.region_id in found or len(found) < REGIONS_MAX
+            region = account.region_id if is_named else OTHER
+            rate, waiting = found.get(region, (float("inf"), 0))
+            found[region] = min(rate, bucket.rate), waiting + len(bucket.line)
+        return found
 
     def slowest(self) -> float:
         """Return the lowest of these rates; without any, what an account starts with."""

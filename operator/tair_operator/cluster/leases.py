@@ -17,6 +17,7 @@ from urllib.parse import quote
 import aiohttp
 
 from tair_operator.cluster.server import CONFLICT, FORBIDDEN, NOT_FOUND, Api, Body, ClusterConfigError, expect
+from tair_operator.metrics.controller import count_request
 from tair_operator.ports import ForbiddenError
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -113,13 +114,18 @@ class Leases:
             "timeoutSeconds": str(ceil(within.total_seconds())),
         }
         timeout = aiohttp.ClientTimeout(total=within.total_seconds())
-        url = self.api.server.url + self._collection
+        server = self.api.server
+        code: int | None = None
         try:
-            headers = await self.api.server.headers()
+            headers = await server.headers()
+            url = server.url + self._collection
             async with self.api.session.get(url, params=query, headers=headers, timeout=timeout) as answer:
+                code = answer.status
                 return _kind(await answer.content.readline()) in _CHANGES
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return False
+        finally:
+            count_request("GET", server.host, code, None)
 
     @property
     def _collection(self) -> str:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import yaml
 from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client import Configuration
 
+from tair_operator.metrics.controller import count_request
 from tair_operator.ports import ClusterRefusedError, ClusterUnavailableError
 from tair_operator.stopwatch import waiting
 
@@ -49,6 +51,11 @@ class ApiServer:
     token_file: Path | None = None
     certificate: tuple[str, str | None] | None = None
     _read_at: float = field(default=float("-inf"))
+
+    @property
+    def host(self) -> str:
+        """Host and port, as metrics name the server."""
+        return self.url.partition("://")[2].partition("/")[0]
 
     async def headers(self) -> dict[str, str]:
         """Return the headers that authenticate a request."""
@@ -133,6 +140,8 @@ class Api:
             ClusterUnavailableError: there was no readable answer.
 
         """
+        started = time.monotonic()
+        code: int | None = None
         try:
             headers = await self.server.headers()
             if method == "PATCH":
@@ -142,10 +151,13 @@ class Api:
                 async with self.session.request(
                     method, self.server.url + path, json=body, params=query, headers=headers
                 ) as response:
-                    return response.status, _object(await response.read(), response.status)
+                    code = response.status
+                    return code, _object(await response.read(), code)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             message = f"the Kubernetes API did not answer {method} {path}: {type(error).__name__}"
             raise ClusterUnavailableError(message) from error
+        finally:
+            count_request(method, self.server.host, code, time.monotonic() - started)
 
 
 def _object(body: bytes, status: int) -> Body:

@@ -492,3 +492,42 @@ async def test_the_time_of_a_pass_stands_still_while_it_waits_its_turn() -> None
 
     assert is_standing
     assert stopwatch._since is not None
+
+
+# --- What is shown of it ---
+
+
+@virtually
+async def test_each_region_is_shown_with_its_lowest_rate_and_all_that_wait_there() -> None:
+    limiter = new_limiter()
+    elsewhere, tenant = Account(None, "cn-beijing"), Account(TENANT, HERE.region_id)
+    await departures(limiter, 1, elsewhere)
+    for account in (HERE, tenant):
+        await departures(limiter, 5, account)
+        limiter.throttled(account)
+    await asyncio.sleep(2)
+    limiter.throttled(tenant)
+    waiting = [asyncio.create_task(limiter.acquire(account)) for account in (*[HERE] * 7, tenant)]
+    await asyncio.sleep(0)
+    shown, rates = limiter.regions(), limiter.rates()
+    await asyncio.gather(*waiting)
+
+    assert rates[tenant] < rates[HERE] < rates[elsewhere]
+    assert {region: rate for region, (rate, _) in shown.items()} == {
+        "cn-beijing": rates[elsewhere],
+        "cn-hangzhou": rates[tenant],
+    }
+    assert shown["cn-hangzhou"][1] == 2 + 1
+    assert {region: count for region, (_, count) in limiter.regions().items()} == {"cn-beijing": 0, "cn-hangzhou": 0}
+
+
+@virtually
+async def test_a_thousand_invented_regions_are_one_more_line() -> None:
+    limiter = new_limiter()
+    for number in range(1000):
+        await limiter.acquire(Account(TENANT, f"region-{number}"))
+    limiter.throttled(Account(TENANT, "region-999"))
+    shown = limiter.regions()
+
+    assert len(shown) == limits.REGIONS_MAX + 1
+    assert 2.5 <= shown["Other"][0] < 3

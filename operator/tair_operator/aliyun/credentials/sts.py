@@ -18,6 +18,7 @@ from importlib.metadata import version
 import aiohttp
 
 from tair_operator.aliyun import errors, signing
+from tair_operator.aliyun.counts import CANCELLED, OK, count_request
 from tair_operator.aliyun.credentials.keys import Credentials, account_of, mistake_in, trouble
 from tair_operator.aliyun.endpoints import Endpoint, endpoint_of
 from tair_operator.aliyun.limiter import retry_after
@@ -39,7 +40,7 @@ _VERSION = "2015-04-01"
 _FORM = "application/x-www-form-urlencoded"
 _PAUSE = timedelta(seconds=1)
 _NO_PERMISSION = {"nopermission", "authenticationfail.nopermission"}
-_OK, _REDIRECT, _REFUSAL = 200, 300, 400
+_SUCCESS, _REDIRECT, _REFUSAL = 200, 300, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +168,15 @@ class Sts:
         if left > timedelta(0):
             message = "STS asked for a pause, which is not over yet"
             raise trouble(errors.PAUSED, message, action=question.action, retry_after=left)
-        code = "OK"
+        started, code, is_sent, status = self._clock.monotonic(), CANCELLED, True, None
         try:
             raw = await post(self._session, url, headers, LIMITS, body)
-            return _credentials_in(_judge(question, raw), question)
+            status = raw.http_status
+            found = _credentials_in(_judge(question, raw), question)
+            code = OK
         except WireError as error:
-            code = errors.NO_ANSWER if error.sent else errors.CONNECTION_FAILED
+            is_sent = error.sent
+            code = errors.NO_ANSWER if is_sent else errors.CONNECTION_FAILED
             message = f"{self._endpoint.host}: {redact(str(error), question.secrets)}"
             raise trouble(code, message, action=question.action) from error
         except CloudError as error:
@@ -180,7 +184,11 @@ class Sts:
             if error.reason is Reason.THROTTLED:
                 self._pause(account, error.retry_after or _PAUSE)
             raise
+        else:
+            return found
         finally:
+            seconds = self._clock.monotonic() - started
+            count_request(question.action, seconds, code, http_status=status, is_sent=is_sent)
             facts = {"action": question.action, "host": self._endpoint.host, "code": code}
             logger.debug("%s at %s: %s", question.action, self._endpoint.host, code, extra=facts)
 
@@ -218,7 +226,7 @@ def _judge(question: _Question, raw: RawReply) -> Fields:
             request_id=request_id,
             retry_after=retry_after(raw.headers),
         )
-    if failure is not None or not _OK <= status < _REDIRECT:
+    if failure is not None or not _SUCCESS <= status < _REDIRECT:
         message = f"an error without a usable code (HTTP status {status})"
         raise trouble(errors.UNREADABLE_ANSWER, message, action=action, http_status=status, request_id=request_id)
     return fields
@@ -228,7 +236,7 @@ def _credentials_in(fields: Fields, question: _Question) -> Credentials:
     found = read_session(fields.fields("Credentials"))
     if found is None:
         message = "the answer has no complete credentials in it"
-        raise trouble(errors.UNREADABLE_ANSWER, message, action=question.action, http_status=_OK)
+        raise trouble(errors.UNREADABLE_ANSWER, message, action=question.action, http_status=_SUCCESS)
     return found
 
 
