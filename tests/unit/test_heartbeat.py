@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import pytest
+
 from tair_operator import heartbeat
 from tair_operator.heartbeat import BEATS_KEPT, LAG_MAX_SECONDS, Heartbeat
 from tests.virtual_time import virtually
@@ -84,12 +86,13 @@ async def test_a_beat_that_has_stopped_is_noticed() -> None:
     assert beats.is_late() == "the event loop is 29.5 s late"
 
 
-async def test_a_loop_that_is_really_blocked_is_measured(monkeypatch: object) -> None:
+async def test_a_loop_that_is_really_blocked_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
     beats = Heartbeat()
     task = asyncio.create_task(beats.beat())
-    await asyncio.sleep(heartbeat.BEAT_SECONDS - 0.05)
+    await asyncio.sleep(0.02)
     time.sleep(0.3)  # noqa: ASYNC251 - to block it is the point
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.02)
     task.cancel()
 
-    assert 0.2 < beats.lag() < 5
+    assert beats.lag() > 0.25

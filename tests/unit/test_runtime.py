@@ -319,7 +319,7 @@ async def test_a_list_that_nobody_tries_any_more_is_told_and_one_that_fails_is_n
     monkeypatch.setattr(w.cluster, "list_all", hang)
     operator = operator_on(w)
     running = asyncio.create_task(run(operator))
-    await asyncio.sleep(0.01)
+    await until(lambda: operator._workers > 0)
     monkeypatch.setattr(runtime, "SILENCE_SECONDS", 0.0)
     hung = wrong_with(operator)
     monkeypatch.setattr(runtime, "SILENCE_SECONDS", 1800.0)
