@@ -9,8 +9,7 @@ from typing import Final
 import pytest
 import yaml
 
-from tests.cluster.tenants import ALLOCATE, NUMBERS, RELEASE, Tenant, is_ready, is_stalled, make_tenant
-from tests.cluster.watching import wait_until
+from tests.cluster.tenants import ALLOCATE, NUMBERS, RELEASE, Tenant, is_ready, is_stalled, make_tenant, wait_until
 from tests.meters import told
 from tests.stage import OperatorProcess, Stage
 
