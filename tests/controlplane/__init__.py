@@ -6,7 +6,14 @@ no controller manager, so a deleted Namespace stays ``Terminating``, owner refer
 collect nothing, and a Namespace has no ``default`` ServiceAccount until one is made.
 """
 
-from tests.controlplane.binaries import Binaries, BinariesError, ChartTools, find_binaries, find_chart_tools
+from tests.controlplane.binaries import (
+    Binaries,
+    BinariesError,
+    ChartTools,
+    find_binaries,
+    find_chart_tools,
+    find_gitops_oracle,
+)
 from tests.controlplane.controlplane import ControlPlane, ControlPlaneError, KubectlError
 
 __all__ = [
@@ -18,4 +25,5 @@ __all__ = [
     "KubectlError",
     "find_binaries",
     "find_chart_tools",
+    "find_gitops_oracle",
 ]

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-from tests.controlplane.binaries import BinariesError, find_binaries, find_chart_tools
+from tests.controlplane.binaries import BinariesError, find_binaries, find_chart_tools, find_gitops_oracle
 from tests.controlplane.controlplane import ControlPlane, ControlPlaneError
 
 
@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument(
         "--build",
         action="store_true",
-        help="only find or build the binaries, and those that the tests of the chart need",
+        help="only find or build the binaries, and those that the tests of the chart and of the GitOps pack need",
     )
     arguments = parser.parse_args()
     # A shell that starts it in the background has it ignore Ctrl-C.
@@ -26,6 +26,7 @@ def main() -> int:
         if arguments.build:
             find_binaries()
             find_chart_tools()
+            find_gitops_oracle()
             return 0
         with ControlPlane(keep=arguments.keep) as plane:
             seconds = time.monotonic() - started

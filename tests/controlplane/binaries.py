@@ -5,11 +5,13 @@ build left in the user's cache, else it builds with Go from the modules below ``
 whose go.mod files are the only place that names versions. A build takes six to ten
 minutes on two cores and 4 GiB of Go's own caches, once; it can be interrupted, since
 each binary is kept as soon as it is complete. ``find_chart_tools`` does the same for
-Helm and kubeconform, in two to three minutes, and knows no folder of somebody else's.
+Helm and kubeconform, in two to three minutes, and knows no folder of somebody else's;
+``find_gitops_oracle`` for a small program of our own around the engines of GitOps tools.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -30,9 +32,11 @@ _REPOSITORY: Final = _HERE.parent.parent
 _KUBERNETES_MODULE: Final = _HERE / "go" / "kubernetes"
 _ETCD_MODULE: Final = _HERE / "go" / "etcd"
 _CHART_MODULE: Final = _HERE / "go" / "helm"
+_GITOPS_MODULE: Final = _HERE / "go" / "gitops"
 
 _NAMES: Final = ("etcd", "kube-apiserver", "kubectl")
 _CHART_TOOLS: Final = ("helm", "kubeconform")
+_GITOPS_ORACLE: Final = "gitops-oracle"
 _SIGN_OF_LIFE_SECONDS: Final = 5.0
 _LINES_SHOWN: Final = 20
 
@@ -77,6 +81,16 @@ def find_chart_tools() -> ChartTools:
     helm, kubeconform = helm_version(), _required_version(_CHART_MODULE, "github.com/yannh/kubeconform")
     folder = _fill_cache(_cache_root() / f"helm-{helm}-kubeconform-{kubeconform}", _CHART_TOOLS)
     return ChartTools(*(folder / name for name in _CHART_TOOLS))
+
+
+def find_gitops_oracle() -> Path:
+    """Return the program that asks kstatus, Flux' evaluator and Argo CD's Lua, building it if need be.
+
+    Its cache is kept by the content of the module, which is our own. Raises `BinariesError`.
+    """
+    sources = sorted(path for path in _GITOPS_MODULE.iterdir() if path.is_file())
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    return _fill_cache(_cache_root() / f"gitops-{digest}", [_GITOPS_ORACLE]) / _GITOPS_ORACLE
 
 
 def cache_folder() -> Path:
@@ -128,6 +142,9 @@ def _build(names: list[str], folder: Path) -> None:
     if set(names) <= set(_CHART_TOOLS):
         _say(f"building the tools for the chart, once: {', '.join(names)} into {folder}")
         _say("two to three minutes on two cores")
+    elif names == [_GITOPS_ORACLE]:
+        _say(f"building the engines of GitOps tools, once: into {folder}")
+        _say("one to two minutes on two cores")
     else:
         _say(f"building the local control plane, once: {', '.join(names)} ({kubernetes_version()}) into {folder}")
         _say("six to ten minutes on two cores; set KUBEBUILDER_ASSETS to use binaries that you have")
@@ -146,6 +163,8 @@ def _target(name: str) -> _Target:
         return _Target(name, _CHART_MODULE, "helm.sh/helm/v4/cmd/helm")
     if name == "kubeconform":
         return _Target(name, _CHART_MODULE, "github.com/yannh/kubeconform/cmd/kubeconform")
+    if name == _GITOPS_ORACLE:
+        return _Target(name, _GITOPS_MODULE, ".")
     return _Target(name, _KUBERNETES_MODULE, f"k8s.io/kubernetes/cmd/{name}")
 
 
@@ -192,7 +211,7 @@ def _advise(output: str, name: str) -> str:
         return "The Go modules could not be fetched. Look at the network and GOPROXY, then run this again: it goes on."
     if "signal: killed" in output:
         return "The compiler was killed, as happens when memory runs out (3 GiB). With GOMAXPROCS=1 it needs less."
-    if name in _CHART_TOOLS:
+    if name in (*_CHART_TOOLS, _GITOPS_ORACLE):
         return "Run this again, or remove the Go build cache first (go clean -cache)."
     return f"Or set KUBEBUILDER_ASSETS to a folder with {', '.join(_NAMES)}."
 
@@ -252,7 +271,7 @@ def _version_of(go: Path) -> tuple[int, ...]:
 
 
 def _needed_go() -> tuple[int, ...]:
-    modules = (_KUBERNETES_MODULE, _ETCD_MODULE, _CHART_MODULE)
+    modules = (_KUBERNETES_MODULE, _ETCD_MODULE, _CHART_MODULE, _GITOPS_MODULE)
     declared = "\n".join((module / "go.mod").read_text() for module in modules)
     return max(_parts(version) for version in re.findall(r"^go (\S+)$", declared, re.MULTILINE))
 

@@ -1,4 +1,5 @@
-module tair-operator/tests/controlplane/gitops
+// The engines of GitOps tools: kstatus, the evaluator and the types of Flux, the Lua of Argo CD.
+module tair-operator/controlplane/gitops
 
 go 1.26.0
 
