@@ -10,6 +10,9 @@ from tests.gitops.cases import CASES, SUSPENDED, WAITS, Expected, Fixture
 from tests.gitops.pack import DISCOVERY, HEALTH, PACK, SCRIPTS, act, ask, flux_expressions, manifests
 from tests.kstatus import verdict
 
+# The first question may have to wait until the program is built.
+pytestmark = pytest.mark.timeout(600)
+
 APPROVE = "tair.alibabacloud.com/approve-release"
 RECONCILE = "tair.alibabacloud.com/reconcile-requested-at"
 
