@@ -37,6 +37,8 @@ CREDENTIALS = (
 """Settings whose values are below ``credentials``, with the rest about credentials."""
 
 DERIVED = {
+    "watch_namespaces": "watchNamespaces, which its RBAC follows",
+    "watch_label_selector": "watchLabelSelector",
     "access_file": "the chart mounts it",
     "credentials_directory": "the chart mounts it",
     "credentials_source": "credentials.source",

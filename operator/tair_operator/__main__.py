@@ -136,7 +136,7 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
     """
     server = await find_api_server()
     async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(open_cluster(server))
+        cluster = await stack.enter_async_context(open_cluster(server, settings.scope))
         try:
             session = await stack.enter_async_context(open_session(settings.ca_file))
         except OSError as error:
@@ -170,11 +170,11 @@ async def run(settings: Settings, access: AccessFile | None) -> None:
         except OSError as error:
             message = f"{PREFIX}HTTP_ADDRESS {settings.http_address} cannot be listened on: {error.strerror}"
             raise OSError(message) from error
-        logger.info("tair-operator %s is starting", version("tair-operator"))
+        logger.info("tair-operator %s is starting, for %s", version("tair-operator"), settings.scope)
         end_on_signals(operator.stopping.set)
         serving = partial(
             operator.run,
-            lambda ready, stop: watch(queue, lambda: connect(server), ready, stop),
+            lambda ready, stop: watch(queue, lambda: connect(server), ready, stop, settings.scope),
             workers=settings.workers,
             grace=timedelta(seconds=settings.grace_seconds),
             # kopf has put its own handlers in place by then, which would not wait for passes.
@@ -270,6 +270,7 @@ def build_reconciler(
         grant=grant,
         new_id=new_word,
         looks_per_second=limiter.slowest,
+        is_shard=settings.scope.is_shard,
     )
 
 

@@ -8,6 +8,7 @@ storages do nothing, and it has no handler for which it would add a finalizer.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import kopf
@@ -15,6 +16,11 @@ import kopf
 from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE, GROUP, PLURAL, VERSION
 from tair_operator.ports import Key
 from tair_operator.queue import Priority, WorkQueue
+from tair_operator.scope import WHOLE_CLUSTER, Scope
+
+HAND_OVER = timedelta(seconds=2)
+"""How long the shard that a resource comes from has for the pass that it was in the middle of. Nothing is called twice
+without it; it keeps what one of the two publishes from being taken back by the other."""
 
 
 async def watch(
@@ -22,12 +28,17 @@ async def watch(
     connect: Callable[[], Awaitable[kopf.ConnectionInfo]],
     is_ready: asyncio.Event,
     stop: asyncio.Event,
+    scope: Scope = WHOLE_CLUSTER,
 ) -> None:
-    """Watch every TairInstance of the cluster until ``stop`` is set; set ``is_ready`` once kopf has started."""
+    """Watch every TairInstance of the scope until ``stop`` is set; set ``is_ready`` once kopf has started.
+
+    In single namespaces kopf looks only once which resources there are, so ours has to be served by then.
+    """
     await kopf.operator(
         registry=build_registry(queue, connect),
-        settings=build_settings(),
-        clusterwide=True,
+        settings=build_settings(scope),
+        clusterwide=not scope.namespaces,
+        namespaces=scope.namespaces,
         ready_flag=is_ready,
         stop_flag=stop,
     )
@@ -48,11 +59,18 @@ def build_registry(queue: WorkQueue, connect: Callable[[], Awaitable[kopf.Connec
     async def enqueue(event: kopf.RawEvent, **_: object) -> None:
         kind, body = event.get("type"), event["object"]
         is_approved_otherwise = approvals.changed(kind, body)
-        if needs_pass(kind, body) or is_approved_otherwise:
-            metadata = body["metadata"]
-            queue.add(Key(metadata["namespace"], metadata["name"]), Priority.USER)
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        if is_moved_in(kind, body):
+            queue.add_after(key, HAND_OVER)
+        elif needs_pass(kind, body) or is_approved_otherwise:
+            queue.add(key, Priority.USER)
 
     return registry
+
+
+def is_moved_in(kind: str | None, body: Mapping[str, Any]) -> bool:
+    """Whether the event tells of a resource that another shard has served: it is new here, and its status is not."""
+    return kind == "ADDED" and (body.get("status", {}).get("observedGeneration") or 0) > 0
 
 
 def needs_pass(kind: str | None, body: Mapping[str, Any]) -> bool:
@@ -87,9 +105,13 @@ class Approvals:
         return is_new if kind is None else before != approval
 
 
-def build_settings() -> kopf.OperatorSettings:
+def build_settings(scope: Scope = WHOLE_CLUSTER) -> kopf.OperatorSettings:
     """Return kopf's settings for an informer that writes nothing."""
     settings = kopf.OperatorSettings()
+    # To follow which resources the cluster serves takes a permission that no Role can give.
+    settings.scanning.disabled = bool(scope.namespaces)
+    if scope.selector is not None:
+        settings.watching.label_selectors[GROUP, PLURAL] = scope.selector
     # An unrelated peering object named "default" in the cluster would pause the operator.
     settings.peering.standalone = True
     settings.posting.enabled = False

@@ -4,14 +4,14 @@ What a restart must know is in the status of each resource, but for one thing: a
 call whose resource was deleted before its namesake was first looked at.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tair_operator.models import Action, Operation, Outcome, TairInstance
 from tair_operator.ports import InstanceRef, Key, Principal
-from tair_operator.subject import is_draining, seniority, target_of, unsettled
+from tair_operator.subject import has_worked, is_draining, seniority, target_of, unsettled
 
 
 class _Claim(NamedTuple):
@@ -45,6 +45,8 @@ class Memory:
     _last: dict[InstanceRef, tuple[str, float]] = field(default_factory=dict)
     """Who made the last call on an instance, and when: that it is over makes no older look true."""
     _claims: dict[str, dict[str, _Claim]] = field(default_factory=dict)
+    _elsewhere: dict[str, dict[str, _Claim]] = field(default_factory=dict)
+    """The other claims of an instance as they were when somebody asked last: no event tells of other shards."""
     _names: dict[Key, tuple[str, str]] = field(default_factory=dict)
     _owners: dict[str, _Ownership] = field(default_factory=dict)
 
@@ -96,30 +98,46 @@ class Memory:
     def note(self, resource: TairInstance, now: float, *, is_served: bool) -> None:
         """Note what a resource claims; only one that the access list serves competes."""
         metadata, spec = resource.metadata, resource.spec
-        key, ref = Key(metadata.namespace, metadata.name), InstanceRef(spec.instance_id, spec.region_id)
-        operation = unsettled(resource)
-        if operation is not None and ref not in self._calls:
-            # Made by an earlier process; whoever comes after this resource has to know.
-            self.call_made(ref, metadata.uid, operation, now)
-        self.gone(key)
+        key = Key(metadata.namespace, metadata.name)
+        # Made by an earlier process; whoever comes after this resource has to know.
+        self.note_call_of(resource, now)
+        self._unclaim(key)
+        self._names[key] = (spec.instance_id, metadata.uid)
         if is_served and metadata.deletion_timestamp is None:
             claims = self._claims.setdefault(spec.instance_id, {})
             claims[metadata.uid] = _Claim(seniority(resource), key)
-            self._names[key] = (spec.instance_id, metadata.uid)
-        self._note_owner(resource, self._claims.get(spec.instance_id, {}), now)
+        self._note_owner(resource, now)
+
+    def note_others(self, resource: TairInstance, others: Iterable[TairInstance], now: float) -> None:
+        """Note who else competes for the instance of a resource, whichever shard serves them, as of this moment."""
+        instance_id = resource.spec.instance_id
+        known, found, is_new = self._elsewhere.pop(instance_id, {}), {}, False
+        for other in others:
+            uid = other.metadata.uid
+            found[uid] = _Claim(seniority(other), Key(other.metadata.namespace, other.metadata.name))
+            is_new = is_new or (uid not in known and has_worked(other))
+        if found:
+            self._elsewhere[instance_id] = found
+        self._note_owner(resource, now)
+        if is_new and self.older_claim(resource) is None:
+            # Until now another shard took that one for the owner, and may be about to act on it.
+            self._owners[instance_id] = _Ownership(resource.metadata.uid, now, is_taken_over=True)
+
+    def note_call_of(self, other: TairInstance, now: float) -> None:
+        """Note the call of a resource, whichever shard serves it, that may still take effect."""
+        ref, operation = InstanceRef(other.spec.instance_id, other.spec.region_id), unsettled(other)
+        if operation is not None and ref not in self._calls:
+            self.call_made(ref, other.metadata.uid, operation, now)
 
     def gone(self, key: Key) -> None:
-        """Note that whoever had this name claims nothing."""
-        instance_id, uid = self._names.pop(key, ("", ""))
-        claims = self._claims.get(instance_id, {})
-        claims.pop(uid, None)
-        if not claims:
-            self._claims.pop(instance_id, None)
+        """Note that whoever had this name is gone, or served elsewhere: it claims nothing, and what was seen is old."""
+        _, uid = self._names.get(key, ("", ""))
+        self._facts.pop(uid, None)
+        self._unclaim(key)
 
     def older_claim(self, resource: TairInstance) -> Key | None:
         """Return the resource that owns the instance, the most senior of those that claim it, if it is another one."""
-        claims = self._claims.get(resource.spec.instance_id, {})
-        oldest = min(claims.values(), default=None)
+        oldest = self._oldest(resource)
         return None if oldest is None or oldest.uid == resource.metadata.uid else oldest.key
 
     def owned_for(self, resource: TairInstance, now: float) -> timedelta | None:
@@ -129,16 +147,31 @@ class Memory:
             return None
         return timedelta(seconds=now - owner.since)
 
-    def forget_all_but(self, resources: Iterable[TairInstance]) -> None:
+    def forget_all_but(self, resources: Collection[TairInstance]) -> None:
         """Drop what is remembered of resources that are gone."""
         uids = {resource.metadata.uid for resource in resources}
         for uid in self._facts.keys() - uids:
             del self._facts[uid]
         for key in [key for key, (_, uid) in self._names.items() if uid not in uids]:
-            self.gone(key)
+            self._unclaim(key)
+        instances = {resource.spec.instance_id for resource in resources}
+        for instance_id in self._elsewhere.keys() - instances:
+            del self._elsewhere[instance_id]
 
-    def _note_owner(self, resource: TairInstance, claims: dict[str, _Claim], now: float) -> None:
-        oldest = min(claims.values(), default=None)
+    def _unclaim(self, key: Key) -> None:
+        instance_id, uid = self._names.pop(key, ("", ""))
+        claims = self._claims.get(instance_id, {})
+        claims.pop(uid, None)
+        if not claims:
+            self._claims.pop(instance_id, None)
+
+    def _oldest(self, resource: TairInstance) -> _Claim | None:
+        instance_id = resource.spec.instance_id
+        claims = self._elsewhere.get(instance_id, {}) | self._claims.get(instance_id, {})
+        return min(claims.values(), default=None)
+
+    def _note_owner(self, resource: TairInstance, now: float) -> None:
+        oldest = self._oldest(resource)
         if oldest is None:
             return
         before = self._owners.get(resource.spec.instance_id)

@@ -19,7 +19,8 @@ from tair_operator.fleet import Fleet
 from tair_operator.memory import Memory, ReleaseBudgets
 from tair_operator.models import FINALIZER, Action, Operation, Outcome, TairInstance
 from tair_operator.operations import accepted, announce, event_of, failed, not_sent
-from tair_operator.plan import decide, needs_look, owner_of
+from tair_operator.ownership import Ownership
+from tair_operator.plan import decide, needs_look
 from tair_operator.ports import (
     Clock,
     Cloud,
@@ -77,6 +78,8 @@ class Reconciler:
     """How many looks the limiter lets through at present."""
     may_call: Callable[[], bool] = lambda: True
     """Whether this replica leads, and will for longer than a call takes."""
+    is_shard: bool = False
+    """Whether other operators serve some of the resources that may claim the same instances."""
     fleet: Fleet = field(init=False)
     _memory: Memory = field(init=False)
     _budgets: ReleaseBudgets = field(init=False)
@@ -87,6 +90,10 @@ class Reconciler:
         self._memory = Memory(self.policy.settle)
         self._budgets = ReleaseBudgets(self.policy.release_budget, self.policy.release_budget_window)
         self._publisher = Publisher(self.cluster)
+
+    @property
+    def _ownership(self) -> Ownership:
+        return Ownership(self.cluster, self.clock, self.grant, self._memory, self.is_shard)
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """Run one pass and return when to look again; None to wait for an event.
@@ -108,6 +115,8 @@ class Reconciler:
             unheld = str(error)
         if resource is None:
             return None
+        if grant.verbs:
+            await self._ownership.refresh(resource)
         context = replace(await self._context(resource, grant), unheld=unheld)
         look = await self._look(resource, context)
         plan = self._decide(resource, look, context)
@@ -226,7 +235,7 @@ class Reconciler:
             plan = self._decide(resource, look, context)
             return await self._report(resource, plan, replace(look, error=error), context)
         # Preparing took its time. Who claims the instance, and what is permitted, is asked right before the call.
-        context = await self._ask_for_owner(resource, context)
+        context = await self._ownership.ask(resource, context)
         grant = await self.grant(resource)
         if look.observation is None or look.age(self.clock) > LOOK_MAX:
             logger.warning("The look grew old while its call was prepared; another one follows", extra=facts(resource))
@@ -237,20 +246,6 @@ class Reconciler:
         if plan.action is not action:
             return await self._report(resource, plan, look, context)
         return await self._act(resource, plan, action, call, look)
-
-    async def _ask_for_owner(self, resource: TairInstance, context: Context) -> Context:
-        """Ask who owns the instance. Only those compete whom the access list serves.
-
-        Before a deletion releases, everybody counts who is not being deleted, served or not: letting go harms nobody.
-        """
-        claims, uid = await self.cluster.claims(resource.spec.instance_id), resource.metadata.uid
-        if resource.metadata.deletion_timestamp is not None:
-            owner = owner_of(claim for claim in claims if claim.metadata.uid != uid)
-        else:
-            owner = owner_of([claim for claim in claims if competes(claim) and (await self.grant(claim)).verbs])
-        if owner is None or owner.metadata.uid == uid:
-            return context
-        return replace(context, owner=f"{owner.metadata.namespace}/{owner.metadata.name}")
 
     async def _report(self, resource: TairInstance, plan: Plan, look: Look, context: Context) -> timedelta | None:
         plan = self._take_place(resource, plan, look, context)

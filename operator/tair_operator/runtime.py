@@ -193,7 +193,9 @@ class Operator:
                 logger.warning("The resources cannot be listed: %s", error)
                 self._tried_at = time.monotonic()
                 failing_since = self._tried_at if failing_since is None else failing_since
-                if self._tried_at - failing_since >= UNLISTED_SECONDS:
+                if not self._listed.is_set():
+                    self._problem = str(error)
+                elif self._tried_at - failing_since >= UNLISTED_SECONDS:
                     self._problem = f"the resources cannot be listed: {error}"
                 await _first_of(self.stopping, seconds=RETRY_SECONDS)
                 continue

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tair_operator.scope import Scope, checked_namespaces, checked_selector, namespaces_of
 from tair_operator.situation import Policy
 
 PREFIX = "TAIR_OPERATOR_"
@@ -47,6 +48,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", use_attribute_docstrings=True
     )
+
+    watch_namespaces: Annotated[str, AfterValidator(checked_namespaces)] | None = None
+    """Namespaces whose TairInstances are served, separated by commas; no permission beyond them is needed. The whole
+    cluster when absent."""
+
+    watch_label_selector: Annotated[str, AfterValidator(checked_selector)] | None = None
+    """Label selector of the TairInstances that are served: one shard of several, each with a Lease of its own. All of
+    them when absent."""
 
     access_file: Path | None = None
     """YAML file with the access list: which namespaces may use the operator's credentials for which instances.
@@ -291,6 +300,11 @@ class Settings(BaseSettings):
         if self.credentials_source is not None:
             return self.credentials_source
         return CredentialsSource.FILES if self.credentials_directory else CredentialsSource.ENVIRONMENT
+
+    @property
+    def scope(self) -> Scope:
+        """Which TairInstances are served."""
+        return Scope(namespaces_of(self.watch_namespaces) if self.watch_namespaces else (), self.watch_label_selector)
 
     @property
     def policy(self) -> Policy:

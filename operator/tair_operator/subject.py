@@ -80,6 +80,11 @@ def unsettled(resource: TairInstance) -> Operation | None:
     return operation if operation is not None and operation.outcome in UNSETTLED else None
 
 
+def has_worked(resource: TairInstance) -> bool:
+    """Whether an operator ever called or reached anything for a resource, and so took it for the owner."""
+    return resource.status.operation is not None or resource.status.reached is not None
+
+
 def is_draining(plan: PlanStatus | None) -> TypeGuard[PlanStatus]:
     """Whether the endpoint is withdrawn for a release that is planned."""
     return plan is not None and plan.action is Action.RELEASE and plan.withdrawn_at is not None

@@ -1,11 +1,13 @@
 """Which events lead to a pass: those that tell something new, and not our own writes."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tair_operator.handlers import Approvals, needs_pass
+from tair_operator.handlers import HAND_OVER, Approvals, build_settings, is_moved_in, needs_pass
 from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE
+from tair_operator.scope import Scope
 
 
 def body(
@@ -70,3 +72,30 @@ def test_an_approval_of_the_plan_of_the_moment_is_news_at_first_sight() -> None:
 
     assert Approvals().changed(None, waiting) is True
     assert Approvals().changed(None, approved("a") | {"status": {"plan": {"id": "b"}}}) is False
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kind", "event", "answer"),
+    [
+        ("what nobody has seen is new", "ADDED", body(observed=None), False),
+        ("the default of the CRD says that nobody has", "ADDED", body(observed=-1), False),
+        ("what comes with a status was served elsewhere", "ADDED", body(observed=1), True),
+        ("also with an edit that is not answered yet", "ADDED", body(2, observed=1), True),
+        ("a first sight is no news", None, body(observed=1), False),
+        ("an edit of what is here is no move", "MODIFIED", body(observed=1), False),
+        ("what leaves does not come", "DELETED", body(observed=1), False),
+    ],
+)
+def test_is_moved_in(sentence: str, kind: str | None, event: dict[str, Any], answer: bool) -> None:  # noqa: FBT001
+    assert is_moved_in(kind, event) is answer, sentence
+
+
+def test_the_other_shard_has_time_for_a_pass_and_nobody_waits_for_long() -> None:
+    assert timedelta(seconds=1) <= HAND_OVER <= timedelta(seconds=5)
+
+
+def test_the_whole_cluster_is_scanned_for_our_resource_and_single_namespaces_are_not() -> None:
+    settings = [build_settings(), build_settings(Scope(selector="shard=a")), build_settings(Scope(("team-a",)))]
+
+    assert [each.scanning.disabled for each in settings] == [False, False, True]
+    assert [list(each.watching.label_selectors.values()) for each in settings] == [[], ["shard=a"], []]

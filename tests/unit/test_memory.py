@@ -5,7 +5,15 @@ from datetime import timedelta
 import pytest
 
 from tair_operator.memory import Memory, ReleaseBudget, ReleaseBudgets
-from tair_operator.models import Action, ConnectionState, CredentialsSpec, Outcome, Reason, TairInstance
+from tair_operator.models import (
+    Action,
+    ConnectionState,
+    CredentialsSpec,
+    Outcome,
+    Reason,
+    TairInstance,
+    TairInstanceStatus,
+)
 from tair_operator.ports import InstanceRef, Key
 from tests.builders import ID, KEY, NOW, REGION, ago, operation, planned, resource, seconds, status
 
@@ -214,3 +222,63 @@ def test_a_place_goes_with_the_credentials() -> None:
     assert budgets.of(resource()).wait(NOW, "uid-2") is None
     budgets.forget_all_but([])
     assert budgets.of(resource(credentials=CredentialsSpec(secret_name="aliyun"))).wait(NOW, "uid-2") is None
+
+
+# --- what other shards claim ---
+
+
+def test_a_claim_of_another_shard_counts_until_the_next_answer() -> None:
+    memory = Memory(SETTLE)
+    mine, theirs = resource(True), resource(True, key=OTHER, uid="uid-2", created=ago(60))
+    memory.note(mine, 0, is_served=True)
+    memory.note_others(mine, [theirs], 0)
+    second = memory.older_claim(mine)
+    memory.forget_all_but([mine])
+    after_a_list = memory.older_claim(mine)
+    memory.note_others(mine, [], 50)
+
+    assert (second, after_a_list) == (OTHER, OTHER)
+    assert memory.older_claim(mine) is None
+    assert memory.owned_for(mine, 60) == seconds(10)
+
+
+def test_what_is_known_of_other_shards_is_forgotten_with_the_last_resource_that_names_the_instance() -> None:
+    memory = Memory(SETTLE)
+    mine, theirs = resource(True), resource(True, key=OTHER, uid="uid-2", created=ago(60))
+    memory.note(mine, 0, is_served=True)
+    memory.note_others(mine, [theirs], 0)
+    memory.forget_all_but([])
+
+    assert memory.older_claim(mine) is None
+
+
+@pytest.mark.parametrize(
+    ("sentence", "theirs", "owned_for"),
+    [
+        ("a younger one that did nothing is no reason to wait", status(), None),
+        ("one that called was taken for the owner", status(operation=operation(outcome=Outcome.SUCCEEDED)), 10),
+        ("one that reached something was too", status(reached=True), 10),
+    ],
+)
+def test_who_worked_in_another_shard_is_waited_for(
+    sentence: str, theirs: TairInstanceStatus, owned_for: float | None
+) -> None:
+    memory = Memory(SETTLE)
+    mine, other = resource(True, created=ago(60)), resource(True, key=OTHER, uid="uid-2", status=theirs)
+    memory.note(mine, 0, is_served=True)
+    memory.note_others(mine, [other], 0)
+    memory.note_others(mine, [other], 5)
+
+    assert memory.owned_for(mine, 10) == (None if owned_for is None else seconds(owned_for)), sentence
+
+
+def test_what_was_seen_of_a_resource_that_left_is_forgotten() -> None:
+    memory = Memory(SETTLE)
+    memory.note(resource(True), 0, is_served=False)
+    memory.keep("uid-1", frozenset({"absent"}), 0)
+    memory.gone(Key("shop", "somebody-else"))
+    before = memory.ages("uid-1", 10)
+    memory.gone(KEY)
+
+    assert before == {"absent": seconds(10)}
+    assert memory.ages("uid-1", 10) == {}

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from tair_operator.scope import WHOLE_CLUSTER, Scope
 from tair_operator.settings import CredentialsSource, Settings, SettingsError, load_settings
 from tair_operator.situation import Policy
 from tests.builders import seconds
+from tests.selectors import INVALID_SELECTORS, VALID_SELECTORS
 
 SECRET = "LTAI5tSecretThatWentAstray"
 
@@ -389,3 +391,46 @@ def test_a_quick_lease_needs_a_quick_call(load: Load) -> None:
 
     assert load(quick | {"CALL_TIMEOUT_SECONDS": "1.9"}).lease_seconds == 3
     assert len(load.mistakes(quick | {"CALL_TIMEOUT_SECONDS": "2"})) == 1
+
+
+# --- scope ---
+
+
+def test_absent_settings_mean_the_whole_cluster(load: Load) -> None:
+    assert load().scope == WHOLE_CLUSTER
+    assert str(load().scope) == "every TairInstance in all namespaces"
+
+
+def test_namespaces_and_a_selector_make_a_scope(load: Load) -> None:
+    scope = load({"WATCH_NAMESPACES": "team-a, team-b,team-a", "WATCH_LABEL_SELECTOR": "shard in (a,b)"}).scope
+
+    assert scope == Scope(("team-a", "team-b"), "shard in (a,b)")
+    assert str(scope) == "TairInstances with shard in (a,b) in namespaces team-a, team-b"
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "team-a,", "Team-A", "team_a", "team.a", "*", "-a", "a-", "a" * 64, "team-a team-b"]
+)
+def test_what_is_no_name_of_a_namespace_is_refused_and_never_taken_for_all(load: Load, text: str) -> None:
+    [line] = load.mistakes(watch_namespaces=text)
+
+    assert line.startswith("TAIR_OPERATOR_WATCH_NAMESPACES: must be names of namespaces, separated by commas: number ")
+
+
+def test_the_position_of_the_mistake_is_told_and_its_text_is_not(load: Load) -> None:
+    [line] = load.mistakes({"WATCH_NAMESPACES": f"team-a,{SECRET}"})
+
+    assert "number 2 is no DNS label" in line
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize("text", VALID_SELECTORS)
+def test_a_selector_is_taken_as_it_is(load: Load, text: str) -> None:
+    assert load(watch_label_selector=text).scope.selector == text
+
+
+@pytest.mark.parametrize("text", INVALID_SELECTORS)
+def test_what_is_no_selector_is_refused(load: Load, text: str) -> None:
+    [line] = load.mistakes(watch_label_selector=text)
+
+    assert line.startswith("TAIR_OPERATOR_WATCH_LABEL_SELECTOR: is no label selector: write requirements as shard=a, ")

@@ -14,6 +14,7 @@ from tair_operator.cluster.identities import Identities
 from tair_operator.cluster.publications import Publications
 from tair_operator.cluster.resources import Resources
 from tair_operator.cluster.server import Api, ApiServer, ClusterConfigError, find_api_server, open_api
+from tair_operator.scope import WHOLE_CLUSTER, Scope
 
 __all__ = [
     "ApiServer",
@@ -29,10 +30,11 @@ class KubernetesCluster(Resources, Publications, Identities):
     """Implements ``ports.Cluster`` and ``ports.Identities`` on a real API server."""
 
     api: Api
+    scope: Scope = WHOLE_CLUSTER
 
 
 @asynccontextmanager
-async def open_cluster(server: ApiServer) -> AsyncIterator[KubernetesCluster]:
+async def open_cluster(server: ApiServer, scope: Scope = WHOLE_CLUSTER) -> AsyncIterator[KubernetesCluster]:
     """Open the one session to the API server, for as long as the context lasts."""
     async with open_api(server) as api:
-        yield KubernetesCluster(api)
+        yield KubernetesCluster(api, scope)

@@ -20,11 +20,20 @@ from tair_operator.cluster.server import (
     NOT_FOUND,
     UNPROCESSABLE,
     Api,
+    Body,
     expect,
     is_refusal,
 )
 from tair_operator.models import FINALIZER, GROUP, KIND, PLURAL, VERSION, Operation, TairInstance, TairInstanceStatus
-from tair_operator.ports import ClusterUnavailableError, ConflictError, Event, ForbiddenError, Key
+from tair_operator.ports import (
+    ClusterRefusedError,
+    ClusterUnavailableError,
+    ConflictError,
+    Event,
+    ForbiddenError,
+    Key,
+)
+from tair_operator.scope import WHOLE_CLUSTER, Scope
 from tair_operator.stopwatch import waiting
 
 logger = logging.getLogger(__name__)
@@ -41,16 +50,23 @@ class Resources:
     """Reads TairInstances and writes what the operator reports about them."""
 
     api: Api
+    scope: Scope = WHOLE_CLUSTER
 
     async def get(self, key: Key) -> TairInstance | None:
-        """Read the newest version of a resource; None when it is gone."""
+        """Read the newest version of a resource; None when it is gone, or not one of this shard any more."""
+        if self.scope.selector is not None:
+            # The API server says whether it matches. A label that changes later makes a new version, and the intent
+            # names the one that is read here.
+            query = {"fieldSelector": f"metadata.name={key.name}", "labelSelector": self.scope.selector}
+            items = await self._list_at(_collection(key.namespace), query)
+            return _parse(items[0]) if items else None
         status, body = await self.api.request("GET", _path(key))
         if status == NOT_FOUND:
             return None
         return _parse(expect(status, body))
 
     async def claims(self, instance_id: str) -> list[TairInstance]:
-        """List, live, every resource whose spec names this instance."""
+        """List, live, every resource whose spec names this instance, those of other shards too."""
         items = await self._list({"fieldSelector": f"spec.instanceId={instance_id}"})
         try:
             return [_parse(item) for item in items]
@@ -59,9 +75,9 @@ class Resources:
             raise ClusterUnavailableError(message) from error
 
     async def list_all(self) -> list[TairInstance]:
-        """List every resource, in chunks. One that cannot be parsed is reported and left out."""
+        """List every resource of this shard, in chunks. One that cannot be parsed is reported and left out."""
         found = []
-        for item in await self._list({}):
+        for item in await self._list({"labelSelector": self.scope.selector} if self.scope.selector else {}):
             try:
                 found.append(_parse(item))
             except ValidationError:
@@ -69,9 +85,17 @@ class Resources:
         return found
 
     async def is_served(self) -> bool:
-        """Whether the API server serves our resource, that is, whether the CRD is installed."""
+        """Whether the API server serves our resource, that is, whether the CRD is installed.
+
+        Where single namespaces are watched, each has to let the operator in as well: one that does not would end the
+        watch of all.
+        """
         status, body = await self.api.request("GET", _RESOURCES)
-        return status == 200 and any(resource.get("name") == PLURAL for resource in body.get("resources", []))  # noqa: PLR2004
+        if status != 200 or all(resource.get("name") != PLURAL for resource in body.get("resources", [])):  # noqa: PLR2004
+            return False
+        for namespace in self.scope.namespaces:
+            await self._page(_collection(namespace), {"limit": "1"})
+        return True
 
     async def write_status(self, resource: TairInstance, status: TairInstanceStatus) -> TairInstance:
         """Replace the status, provided that the stored resource is still this very version."""
@@ -171,14 +195,30 @@ class Resources:
             logger.debug("An Event was not posted: %s", error)
 
     async def _list(self, query: dict[str, str]) -> list[dict[str, Any]]:
+        """List in the whole scope. Without one of its namespaces the answer would be wrong, so there is none."""
+        places = self.scope.namespaces or (None,)
+        parts = await asyncio.gather(*(self._list_at(_collection(namespace), query) for namespace in places))
+        return [item for part in parts for item in part]
+
+    async def _list_at(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
         query = query | {"limit": str(LIST_LIMIT)}
         while True:
-            status, body = await self.api.request("GET", f"{_RESOURCES}/{PLURAL}", query=query)
-            items += expect(status, body)["items"]
+            body = await self._page(path, query)
+            items += body["items"]
             if not (token := body.get("metadata", {}).get("continue")):
                 return items
             query["continue"] = token
+
+    async def _page(self, path: str, query: dict[str, str]) -> Body:
+        status, body = await self.api.request("GET", path, query=query)
+        if status == FORBIDDEN and self.scope.namespaces:
+            message = (
+                "a watched namespace does not let the operator list TairInstances: bind the Role there, or take the "
+                f"namespace out of TAIR_OPERATOR_WATCH_NAMESPACES ({body.get('message', '')})"
+            )
+            raise ClusterRefusedError(message)
+        return expect(status, body)
 
 
 def _names_a_field(body: dict[str, Any]) -> bool:
@@ -199,8 +239,12 @@ def _key(resource: TairInstance) -> Key:
     return Key(resource.metadata.namespace, resource.metadata.name)
 
 
+def _collection(namespace: str | None) -> str:
+    return f"{_RESOURCES}/{PLURAL}" if namespace is None else f"{_RESOURCES}/namespaces/{quote(namespace)}/{PLURAL}"
+
+
 def _path(key: Key) -> str:
-    return f"{_RESOURCES}/namespaces/{quote(key.namespace)}/{PLURAL}/{quote(key.name)}"
+    return f"{_collection(key.namespace)}/{quote(key.name)}"
 
 
 def _name(item: dict[str, Any]) -> str:
