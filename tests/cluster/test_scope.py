@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.scoped import HOME, make_account
-from tests.cluster.tenants import ALLOCATE, FAST, NUMBERS, RELEASE, Tenant, is_ready, is_stalled
+from tests.cluster.tenants import ALLOCATE, FAST, NUMBERS, RELEASE, Tenant, is_ready, is_stalled, wait_until
 from tests.cluster.test_operator_process import base_without_crd
-from tests.cluster.watching import Proxy, wait_until
+from tests.cluster.watching import Proxy
 from tests.controlplane import ControlPlane
 from tests.selectors import INVALID_SELECTORS, VALID_SELECTORS
 from tests.stage import CRD, KEY_ID, KEY_SECRET, ROOT, OperatorProcess, Stage

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.tenants import FAST, NUMBERS, RELEASE, Tenant, condition, is_ready, is_stalled
-from tests.cluster.watching import Proxy, is_answer, is_intent, wait_until
+from tests.cluster.tenants import FAST, NUMBERS, RELEASE, Tenant, condition, is_ready, is_stalled, wait_until
+from tests.cluster.watching import Proxy, is_answer, is_intent
 from tests.stage import OperatorProcess, Stage
 
 SHARDS = ("a", "b")
