@@ -96,6 +96,7 @@ requirements: $(UV) ## Pin the dependencies of pyproject.toml again (UPGRADE=1 t
 	$(call pin,requirements/uv.in,uv)
 	$(call pin,requirements/build.in -c requirements/dev.txt,build)
 	$(call pin,requirements/go.in,go)
+	$(call pin,requirements/sbom.in,sbom)
 
 pin = @$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements' $(1) -o requirements/$(2).txt
@@ -103,6 +104,72 @@ pin = @$(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 .PHONY: clean
 clean: ## Remove what make made, the environment included; the cached control plane stays
 	rm -rf $(VENV) dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+##@ Releasing
+
+# The time of the commit and of every file in the image: the same commit makes the same bytes.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1580601600)
+# The first that answers: a docker command without an engine is no engine. buildah asks for no runtime when it has none.
+ENGINE ?= $(firstword $(foreach name,docker podman buildah,$(shell $(name) info >/dev/null 2>&1 && echo $(name))))
+IMAGE ?= tair-operator:$(VERSION)
+SOURCE ?= unknown
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
+CREATED = $(shell python3 -c 'import sys, time; print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(sys.argv[1]))))' $(SOURCE_DATE_EPOCH))
+CHART := deploy/helm/tair-operator
+BUILD.docker = docker buildx build
+BUILD.podman = podman build --timestamp $(SOURCE_DATE_EPOCH)
+BUILD.buildah = buildah build --timestamp $(SOURCE_DATE_EPOCH) $(if $(or $(BUILDAH_ISOLATION),$(shell command -v crun runc)),,--isolation chroot)
+
+.PHONY: image
+image: ## Build the image with docker, podman or buildah (ENGINE, IMAGE, PYTHON_IMAGE; IMAGE_ARGS="--platform linux/arm64")
+	@test -n '$(BUILD.$(ENGINE))' || { echo 'No container engine answers. Install one (Debian, Ubuntu: apt install buildah), or name it: make image ENGINE=podman' >&2; exit 1; }
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BUILD.$(ENGINE)) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) --build-arg SOURCE=$(SOURCE) \
+	  $(IMAGE_ARGS) --tag $(IMAGE) .
+
+# Made in an environment with what the image has in /venv, by a tool that has one of its own.
+.PHONY: sbom
+sbom: $(UV) ## Write dist/sbom.cdx.json: the Python packages of the image, in CycloneDX
+	@mkdir -p dist
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(VENV)/sbom
+	@$(UV) pip sync --quiet --python $(VENV)/sbom/bin/python --require-hashes requirements/sbom.txt
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(VENV)/image
+	@$(UV) pip sync --quiet --python $(VENV)/image/bin/python --require-hashes requirements/runtime.txt
+	@$(VENV)/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type application \
+	  --spec-version 1.6 --output-file dist/sbom.cdx.json $(VENV)/image/bin/python
+	@echo 'dist/sbom.cdx.json'
+
+.PHONY: image-test
+image-test: install ## Build the image twice, compare, start the operator from it (root on Debian, buildah, debootstrap; ten minutes)
+	@$(PYTEST) -p no:randomly $(or $(PYTEST_ARGS),-x) tests/image
+
+# What release.yml calls. REGISTRY is a host and a folder: registry.example/team.
+.PHONY: release-check release-image image-digest chart-push chart-digest sign
+release-check: ## Fail unless TAG is the version of pyproject.toml
+	@test '$(TAG)' = 'v$(VERSION)' || { echo 'the tag is "$(TAG)", the version is $(VERSION)' >&2; exit 1; }
+
+release-image: ## Build the image for both architectures with buildx and push it to REGISTRY
+	@$(MAKE) image ENGINE=docker IMAGE=$(REGISTRY)/tair-operator:$(VERSION) IMAGE_ARGS='--platform linux/amd64,linux/arm64 \
+	  --sbom=true --provenance=mode=max --metadata-file $(call at,image.json) --output type=registry,rewrite-timestamp=true'
+
+chart-push: ## Package the chart and push it to REGISTRY/charts
+	@helm package $(CHART) --destination $(call at,)
+	@helm push dist/tair-operator-$(VERSION).tgz oci://$(REGISTRY)/charts $(HELM_ARGS) > dist/chart.log 2>&1 || { cat dist/chart.log >&2; exit 1; }
+	@cat dist/chart.log
+
+image-digest: ## Print digest=sha256:… of the image that was pushed
+	@sed -n 's/.*"containerimage.digest": *"\(sha256:[0-9a-f]*\)".*/digest=\1/p' dist/image.json | grep .
+
+chart-digest: ## Print digest=sha256:… of the chart that was pushed
+	@sed -n 's/^Digest: *\(sha256:[0-9a-f]*\).*/digest=\1/p' dist/chart.log | grep .
+
+sign: ## Sign both by their digests with cosign, as the workflow that runs, without a key
+	@image=$$($(MAKE) --silent image-digest) && chart=$$($(MAKE) --silent chart-digest) \
+	 && cosign sign --yes $(REGISTRY)/tair-operator@$${image#digest=} $(REGISTRY)/charts/tair-operator@$${chart#digest=}
+
+# $(call at,FILE): its path in dist, which is there then.
+at = $(shell mkdir -p dist)dist/$(1)
 
 # One target each, so that `make -k check` goes on after a failure and shows them all.
 .NOTPARALLEL:

@@ -44,12 +44,13 @@ class Simulator(AbstractContextManager["Simulator"]):
 
     folder: Path
     seed: Path = SEED
+    command: list[str] = field(default_factory=lambda: [sys.executable, "-P", "-m", "tair_simulator"])
     url: str = ""
     _process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         """Start it and wait for its address."""
-        command = [sys.executable, "-P", "-m", "tair_simulator", "--host", "127.0.0.1", "--port", "0"]
+        command = [*self.command, "--host", "127.0.0.1", "--port", "0"]
         with (self.folder / "simulator.err").open("wb") as errors:
             self._process = start_process([*command, "--seed", self.seed], stdout=subprocess.PIPE, stderr=errors)
         assert self._process.stdout is not None
@@ -143,6 +144,7 @@ class OperatorProcess(AbstractContextManager["OperatorProcess"]):
             "ALIBABA_CLOUD_ACCESS_KEY_SECRET": KEY_SECRET,
         }
     )
+    command: list[str] = field(default_factory=lambda: [sys.executable, "-P", "-m", "tair_operator"])
     address: str = ""
     _process: subprocess.Popen[bytes] | None = None
 
@@ -194,9 +196,7 @@ class OperatorProcess(AbstractContextManager["OperatorProcess"]):
             "TAIR_OPERATOR_HTTP_ADDRESS": self.address,
         }
         with self.log.open("ab") as log:
-            self._process = start_process(
-                [sys.executable, "-P", "-m", "tair_operator"], env=environment | self.settings, stdout=log, stderr=log
-            )
+            self._process = start_process(self.command, env=environment | self.settings, stdout=log, stderr=log)
 
     def kill(self) -> None:
         """Kill it at once, as a crash does."""

@@ -1,7 +1,9 @@
 """The few facts about the image that must not get lost, read from the Dockerfile as instructions."""
 
 import json
+import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +42,31 @@ def test_installs_only_wheels_whose_hash_is_pinned() -> None:
     assert {"--require-hashes", "--only-binary", ":all:", "requirements/runtime.txt"} <= set(runtime)
     assert {"--require-hashes", "--only-binary", ":all:", "requirements/build.txt"} <= set(build)
     assert {"--no-deps", "--no-index"} <= set(ours)
+    # What pip compiles would name the time of the build.
+    assert [words for words in (runtime, build, ours) if "--no-compile" not in words] == []
+
+
+def test_compiles_by_hash_and_gives_every_file_one_time() -> None:
+    found = [" ".join(words) for words in runs(stages()[0])]
+
+    assert "python -m compileall -q --invalidation-mode unchecked-hash /venv/lib" in found
+    # The last step, or a later one would leave a time of its own.
+    assert found[-1].startswith("find /venv -exec touch")
+
+
+def test_its_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert f"VERSION={project['version']}" in [one.rest for one in stages()[-1] if one.name == "ARG"]
+
+
+def test_has_the_labels_that_tell_where_it_comes_from() -> None:
+    labels = set(re.findall(r"org\.opencontainers\.image\.([a-z.]+)=", only("LABEL", stages()[-1])))
+
+    assert labels == {
+        *("title", "description", "licenses", "version"),
+        *("revision", "created", "source", "base.name"),
+    }
 
 
 def test_takes_from_the_folder_what_the_ignore_file_lets_through_and_nothing_else() -> None:

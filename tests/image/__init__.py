@@ -1,0 +1,1 @@
+"""The image, built for real: `make image-test`."""
