@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import kopf
 
@@ -21,6 +21,10 @@ from tair_operator.scope import WHOLE_CLUSTER, Scope
 HAND_OVER = timedelta(seconds=2)
 """How long the shard that a resource comes from has for the pass that it was in the middle of. Nothing is called twice
 without it; it keeps what one of the two publishes from being taken back by the other."""
+
+# Without one kopf asks the system for the name of our user, and ends when it has none, like the number in the image.
+# Any, since kopf's type for it is not public.
+IDENTITY: Final[Any] = "tair-operator"
 
 
 async def watch(
@@ -39,6 +43,7 @@ async def watch(
         settings=build_settings(scope),
         clusterwide=not scope.namespaces,
         namespaces=scope.namespaces,
+        identity=IDENTITY,
         ready_flag=is_ready,
         stop_flag=stop,
     )

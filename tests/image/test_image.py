@@ -9,6 +9,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster.tenants import RELEASE, is_ready, make_tenant
 from tests.controlplane import ControlPlane
@@ -125,7 +126,8 @@ def test_without_any_shell_a_number_on_a_read_only_root_releases(stage: Stage, i
     """Operator and simulator both run from the image, which has no shell any more."""
     assert "sh" in remove_shells(root)
     operator = stage.operator("image")
-    operator.command = inside(root, image, image.config["Entrypoint"], volumes=[operator.folder, operator.kubeconfig])
+    operator.kubeconfig = readable(operator.kubeconfig, operator.folder)
+    operator.command = inside(root, image, image.config["Entrypoint"], volumes=[operator.folder])
     refused = subprocess.run(
         inside(root, image, ["python", "-c", "open('/venv/x', 'w')"]), capture_output=True, text=True, check=False
     )
@@ -143,6 +145,18 @@ def test_without_any_shell_a_number_on_a_read_only_root_releases(stage: Stage, i
     assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
     assert "Read-only file system" in refused.stderr or "Permission denied" in refused.stderr
     assert refused.returncode == 1
+
+
+def readable(kubeconfig: Path, folder: Path) -> Path:
+    """Copy a kubeconfig and the certificate that it names to where the operator's user may read them."""
+    content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+    for entry in content["clusters"]:
+        authority = Path(entry["cluster"]["certificate-authority"])
+        entry["cluster"]["certificate-authority"] = str(folder / authority.name)
+        (folder / authority.name).write_bytes(authority.read_bytes())
+    copied = folder / "kubeconfig"
+    copied.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return copied
 
 
 def installed(root: Path) -> dict[str, str]:

@@ -1,12 +1,16 @@
 """Which events lead to a pass: those that tell something new, and not our own writes."""
 
+import asyncio
+import getpass
 from datetime import timedelta
 from typing import Any
 
+import kopf
 import pytest
 
-from tair_operator.handlers import HAND_OVER, Approvals, build_settings, is_moved_in, needs_pass
+from tair_operator.handlers import HAND_OVER, Approvals, build_settings, is_moved_in, needs_pass, watch
 from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE
+from tair_operator.queue import WorkQueue
 from tair_operator.scope import Scope
 
 
@@ -16,6 +20,23 @@ def body(
     annotations = {"annotations": {ANNOTATION_RECONCILE: token}} if token else {}
     status = {"observedGeneration": observed, "lastHandledReconcileAt": handled} if observed is not None else {}
     return {"metadata": {"generation": generation, **annotations, **metadata}, "status": status}
+
+
+async def test_starts_for_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the image the user is a number that no file knows."""
+
+    def no_name() -> str:
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    async def connect() -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(server="http://127.0.0.1:1")
+
+    monkeypatch.delenv("POD_ID", raising=False)
+    monkeypatch.setattr(getpass, "getuser", no_name)
+    stop = asyncio.Event()
+    stop.set()
+
+    await watch(WorkQueue(jitter=lambda: 0.0), connect, asyncio.Event(), stop)
 
 
 @pytest.mark.parametrize(
