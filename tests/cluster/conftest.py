@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.controlplane import BinariesError, ControlPlane, find_binaries
+from tests.cluster.helm import Helm
+from tests.controlplane import BinariesError, ChartTools, ControlPlane, find_binaries, find_chart_tools
 from tests.stage import Stage
 
 
@@ -46,3 +47,15 @@ def short_folder() -> Iterator[Path]:
     """Make a folder whose path leaves room for that of a unix socket, which pytest's ``tmp_path`` does not."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tools() -> ChartTools:
+    """Find or build what the tests of the chart run."""
+    return find_chart_tools()
+
+
+@pytest.fixture(scope="session")
+def helm(tools: ChartTools, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Be Helm without a cluster: all that lint and template need."""
+    return Helm(tools.helm, tmp_path_factory.mktemp("helm"))

@@ -54,11 +54,13 @@ class ControlPlane:
     """A Kubernetes API of one's own, from ``start`` to ``stop``.
 
     `folder` holds the logs (``etcd.log``, ``kube-apiserver.log``), the data and the kubeconfigs; `keep` leaves it in
-    place afterwards.
+    place afterwards. `audited` is a user, such as ``system:serviceaccount:NAMESPACE:NAME``, whose requests are kept for
+    `audit`.
     """
 
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(self, *, keep: bool = False, audited: str | None = None) -> None:
         self._keep = keep
+        self._audited = audited
         self._binaries: Binaries
         self._certificates: Certificates
         self._token = secrets.token_urlsafe(32)
@@ -86,6 +88,7 @@ class ControlPlane:
             self._end_in_order_on_sigterm()
             self._certificates = write_certificates(self.folder)
             _write_private(self.folder / "tokens.csv", f'{self._token},admin,admin,"system:masters"\n')
+            self._write_audit_policy()
             self._start_etcd()
             self.start_api_server()
         except BaseException:
@@ -194,6 +197,12 @@ class ControlPlane:
             else:
                 return
 
+    def audit(self) -> list[dict[str, Any]]:
+        """Return what the audited user has asked the API server so far, as Events of ``audit.k8s.io/v1``."""
+        lines = (self.folder / "audit.log").read_text(encoding="utf-8").splitlines(keepends=True)
+        # The last one may be half written.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
     def kubeconfig_for(self, service_account: str, namespace: str, *, duration: str = "1h") -> Path:
         """Write a kubeconfig with a token of that ServiceAccount, which must exist, and return its path."""
         token = self.kubectl("create", "token", service_account, "--namespace", namespace, "--duration", duration)
@@ -239,7 +248,23 @@ class ControlPlane:
             "--profiling=false",
             # As on every cluster, so that Pod Security Standards are what refuses a privileged Pod.
             "--allow-privileged=true",
+            *self._audit_options(),
         ]
+
+    def _audit_options(self) -> list[str]:
+        if self._audited is None:
+            return []
+        return [
+            f"--audit-policy-file={self.folder / 'audit-policy.json'}",
+            f"--audit-log-path={self.folder / 'audit.log'}",
+            # Once the answer is there, its line is too.
+            "--audit-log-mode=blocking",
+        ]
+
+    def _write_audit_policy(self) -> None:
+        rules = [{"level": "Metadata", "users": [self._audited]}, {"level": "None"}]
+        policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
+        _write_private(self.folder / "audit-policy.json", json.dumps(policy))
 
     @property
     def _etcd_socket(self) -> Path:

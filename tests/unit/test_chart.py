@@ -77,6 +77,8 @@ def test_refuses_every_name_that_it_does_not_know() -> None:
         "podLabels",
         "serviceAccount.annotations",
         "serviceMonitor.labels",
+        "prometheusRule.labels",
+        "dashboard.labels",
     }
 
 

@@ -102,9 +102,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- $seen := list }}
 {{- range .Values.tenants }}
+{{- if and $.Values.watchNamespaces (not (has .namespace $.Values.watchNamespaces)) }}
+{{- fail (printf "tenants: namespace %s is not served: add it to watchNamespaces, or remove it" .namespace) }}
+{{- end }}
 {{- if has .namespace $seen }}
 {{- fail (printf "tenants: namespace %s is there twice; put all its names into one entry" .namespace) }}
 {{- end }}
 {{- $seen = append $seen .namespace }}
+{{- end }}
+{{- end -}}
+
+{{- define "tair-operator.needPrometheusOperator" -}}
+{{- if not ((index . 0).Capabilities.APIVersions.Has "monitoring.coreos.com/v1") }}
+{{- fail (printf "%s.enabled: this cluster does not serve monitoring.coreos.com/v1; install the Prometheus Operator first (helm template: --api-versions monitoring.coreos.com/v1), or unset it" (index . 1)) }}
 {{- end }}
 {{- end -}}
