@@ -27,6 +27,9 @@ CORE := */plan.py,*/stance.py,*/guards.py,*/proposal.py,*/settling.py,*/subject.
 # Files of tests that run at the same time: those against a real API server mostly wait.
 JOBS ?= 3
 
+# What `make cluster-tests` installs the operator with: kustomize, chart or namespaced.
+INSTALL ?= chart
+
 # Bold on a terminal.
 step = @printf '\n$(if $(MAKE_TERMOUT),\033[1m)== %s$(if $(MAKE_TERMOUT),\033[0m)\n' '$(1)'
 # $(call mend,COMMAND,ADVICE): runs a check and, when it fails, says how to go on.
@@ -75,6 +78,10 @@ bench: install ## Measure: prints a table, writes benchmarks/results.json
 .PHONY: pytest
 pytest: install ## Run some tests without the rest: make pytest PYTEST_ARGS="tests/unit -k plan -x"
 	@$(PYTEST) $(PYTEST_ARGS)
+
+.PHONY: cluster-tests
+cluster-tests: install ## Run the tests on a real API server under what else installs the operator (INSTALL=chart or namespaced)
+	@TAIR_TEST_INSTALL=$(INSTALL) $(PYTEST) tests/cluster -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: mutation
 mutation: install ## Change the rules one place at a time and see whether a test notices (half an hour; MODULES="plan")

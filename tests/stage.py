@@ -245,6 +245,8 @@ class Stage:
         self._temporary = tempfile.TemporaryDirectory(prefix="tair-stage-")
         self.folder = Path(self._temporary.name)
         self.simulator = Simulator(self.folder, seed)
+        # For every operator that is started here: what the installation of another scope would set.
+        self.settings: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         """Start the simulated cloud."""
@@ -258,9 +260,12 @@ class Stage:
         self.simulator.__exit__(kind, error, traceback)
         self._temporary.cleanup()
 
-    def install(self) -> str:
-        """Install what deploy/kustomize/base ships and return kubectl's words. No kubelet runs, so no Pod starts."""
-        words = self.plane.apply(BASE)
+    def install(self, manifests: Path | str = BASE) -> str:
+        """Install what deploy/kustomize/base ships, or something else that ships the same, and return kubectl's words.
+
+        No kubelet runs, so no Pod starts.
+        """
+        words = self.plane.apply(manifests)
         self.plane.wait_established(CRD)
         return words
 
@@ -279,7 +284,8 @@ class Stage:
         folder.mkdir(exist_ok=True)
         kubeconfig = self.plane.kubeconfig_for("tair-operator", "tair-system")
         # A stage sees more releases in a minute than a fleet in a week.
-        return OperatorProcess(kubeconfig, self.simulator.url, folder, {"TAIR_OPERATOR_RELEASE_BUDGET": "0"} | settings)
+        defaults = {"TAIR_OPERATOR_RELEASE_BUDGET": "0"} | self.settings
+        return OperatorProcess(kubeconfig, self.simulator.url, folder, defaults | settings)
 
 
 def _free_port() -> int:

@@ -1,9 +1,8 @@
 """A namespace, an instance and a resource of one's own: what each test against the whole stage begins with."""
 
-import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,22 @@ from tests.stage import Stage
 
 ALLOCATE, RELEASE = "AllocateDirectConnection", "ReleaseDirectConnection"
 FAST = {"lagSeconds": 0.2, "busySeconds": 0.5}
-NUMBERS = itertools.count(1)
+
+
+class Numbers(Iterator[int]):
+    """Counts from 1, and tells what comes next."""
+
+    upcoming = 1
+
+    def __next__(self) -> int:
+        """Return the next number."""
+        self.upcoming += 1
+        return self.upcoming - 1
+
+
+NUMBERS = Numbers()
+UPCOMING = 40
+"""How many namespaces a scope of single ones is made for: more than any module has tenants."""
 PATIENCE = 30.0
 
 
@@ -103,7 +117,7 @@ def make_tenant(stage: Stage, *, allocated: bool = True, **fields: object) -> Te
     """Make a namespace of one's own and an instance of one's own."""
     number = next(NUMBERS)
     tenant = Tenant(stage, f"shop-{number}", f"r-bp1main{number:04}")
-    stage.plane.kubectl("create", "namespace", tenant.namespace)
+    stage.plane.apply(namespaces(tenant.namespace))
     stage.simulator.put_instance(
         tenant.instance_id, regionId="cn-hangzhou", directConnection=allocated, timing=FAST, **fields
     )
@@ -136,6 +150,18 @@ def hold_release(tenant: Tenant, point: str) -> Held:
         kind="hold", action=RELEASE, instanceId=tenant.instance_id, point=point, id=held.name
     )
     return held
+
+
+def upcoming_namespaces() -> list[str]:
+    """Return the namespaces of the tenants that are made next."""
+    return [f"shop-{NUMBERS.upcoming + ahead}" for ahead in range(UPCOMING)]
+
+
+def namespaces(*names: str) -> str:
+    """Return manifests of Namespaces."""
+    return "---\n".join(
+        f"{json.dumps({'apiVersion': 'v1', 'kind': 'Namespace', 'metadata': {'name': name}})}\n" for name in names
+    )
 
 
 def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:

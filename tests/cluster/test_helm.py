@@ -122,6 +122,17 @@ def test_a_service_monitor_selects_the_service(helm: Helm) -> None:
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
 
 
+def test_alerts_and_dashboard_go_where_they_are_looked_for(helm: Helm) -> None:
+    labels = ("--set", "prometheusRule.labels.release=prometheus", "--set", "dashboard.labels.team=platform")
+    enabled = ("--set", "dashboard.enabled=true,prometheusRule.enabled=true,prometheusRule.namespace=monitoring")
+    manifests = helm.render(*enabled, *labels)
+    rule, dashboard = only(manifests, "PrometheusRule"), only(manifests, "ConfigMap", "tair-operator-dashboard")
+
+    assert rule["metadata"]["namespace"] == "monitoring"
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert dashboard["metadata"]["labels"].items() >= {"grafana_dashboard": "1", "team": "platform"}.items()
+
+
 def test_the_service_reaches_the_pods_of_the_operator_and_not_that_of_the_test(helm: Helm) -> None:
     manifests = helm.render()
     selector = only(manifests, "Service")["spec"]["selector"].items()
@@ -191,7 +202,11 @@ REFUSED = {
     "tenants[0].namespace=a,tenants[0].secrets[0]=x": "at '/tenants/0': additional properties 'secrets' not allowed",
     "tenants[0].namespace=a,tenants[1].namespace=a": "tenants: namespace a is there twice",
     "resources.limit.cpu=1": "at '/resources': additional properties 'limit' not allowed",
-    "serviceMonitor.enabled=true": "this cluster does not serve monitoring.coreos.com/v1",
+    "serviceMonitor.enabled=true": "serviceMonitor.enabled: this cluster does not serve monitoring.coreos.com/v1",
+    "prometheusRule.enabled=true": "prometheusRule.enabled: this cluster does not serve monitoring.coreos.com/v1",
+    "watchNamespaces[0]=Shop": "at '/watchNamespaces/0': 'Shop' does not match pattern",
+    "watchNamespaces={a,a}": "at '/watchNamespaces': items at 0 and 1 are equal",
+    "watchNamespaces={a},tenants[0].namespace=b": "tenants: namespace b is not served: add it to watchNamespaces",
     "fullnameOverride=Tair": "at '/fullnameOverride': 'Tair' does not match pattern",
 }
 

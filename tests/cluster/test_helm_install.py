@@ -17,6 +17,9 @@ from tests.cluster.tenants import ALLOCATE, RELEASE, Tenant, condition, is_ready
 from tests.controlplane import ControlPlane
 from tests.stage import BASE, CRD, Stage
 
+# The chart as it was before it could serve single namespaces. What is released takes its place: helm package.
+PREVIOUS_CHART = Path(__file__).with_name("previous-chart.tgz")
+
 # Whoever runs this file alone may have Helm built by it, once.
 pytestmark = pytest.mark.timeout(900)
 
@@ -67,6 +70,10 @@ def test_the_notes_say_what_to_do_next(installed: Helm) -> None:
         (
             "webhook",
             ["kubectl label namespace tair-system pod-identity", "in the ConfigMap access-list", "It only looks"],
+        ),
+        (
+            "shard",
+            ["It serves the namespaces shop, team-a, and may do nothing", "the TairInstances with shard in (a,b)"],
         ),
         ("everything", ["No release happens anywhere: access.releases is Hold", "deletes the definition"]),
     ],
@@ -189,16 +196,54 @@ def test_an_upgrade_keeps_definition_and_resources_and_calls_nothing(
         installed(*upgrade, "--set", "crds.enabled=false")
         installed("rollback", RELEASE_NAME, "1", "--namespace", NAMESPACE)
         after = tenant.get()
-    with stage.operator("after"):
-        ask = ("annotate", "tair", tenant.name, "--namespace", tenant.namespace, f"{ANNOTATION_RECONCILE}=now")
-        plane.kubectl(*ask)
-        tenant.wait(lambda resource: resource["status"].get("lastHandledReconcileAt") == "now")
+    look_again(stage, tenant, "after")
 
     assert environment(upgraded)[f"{PREFIX}LOG_LEVEL"] == "debug"
     assert identity(plane, "crd", CRD) == definition
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
     assert len(tenant.calls(RELEASE)) == 1
     assert tenant.calls(ALLOCATE) == []
+
+
+def test_an_upgrade_from_the_previous_chart_and_back_calls_nothing(helm: Helm) -> None:
+    """Each chart's own permissions hold while an operator looks again at what it released before."""
+    upgrade = ("upgrade", RELEASE_NAME, CHART, "--namespace", NAMESPACE)
+    with ControlPlane() as plane:
+        make_namespaces(plane)
+        there = Helm(helm.program, helm.folder, plane.kubeconfig)
+        there("install", RELEASE_NAME, PREVIOUS_CHART, "--namespace", NAMESPACE)
+        plane.wait_established(CRD)
+        with Stage(plane) as stage:
+            tenant = make_tenant(stage)
+            with stage.operator("previous"):
+                tenant.apply(directConnection=False)
+                before = tenant.wait(is_ready)
+            definition = identity(plane, "crd", CRD)[0]
+            there(*upgrade)
+            look_again(stage, tenant, "upgraded")
+            upgraded = plane.kubectl_json("get", "clusterroles")
+            there("rollback", RELEASE_NAME, "1", "--namespace", NAMESPACE)
+            look_again(stage, tenant, "rolled-back")
+            there(*upgrade, "--set", f"watchNamespaces={{{tenant.namespace}}}")
+            narrowed = plane.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
+            calls = tenant.calls(RELEASE), tenant.calls(ALLOCATE)
+        after = tenant.get()
+
+        assert identity(plane, "crd", CRD)[0] == definition
+        assert after["spec"] == before["spec"]
+        assert is_ready(after)
+        assert (len(calls[0]), calls[1]) == (1, [])
+        assert RELEASE_NAME in {role["metadata"]["name"] for role in upgraded["items"]}
+        # The operator itself has nothing in the whole cluster any more; the roles for people stay.
+        assert {name for name in narrowed.split() if name.endswith(f"/{RELEASE_NAME}")} == set()
+
+
+def look_again(stage: Stage, tenant: Tenant, name: str) -> None:
+    """Start an operator and have it look at what another one has done."""
+    with stage.operator(name):
+        ask = ("annotate", "--overwrite", "tair", tenant.name, "--namespace", tenant.namespace)
+        stage.plane.kubectl(*ask, f"{ANNOTATION_RECONCILE}={name}")
+        tenant.wait(lambda resource: resource["status"].get("lastHandledReconcileAt") == name)
 
 
 def test_an_upgrade_does_not_undo_a_hold_that_somebody_put_there_by_hand(installed: Helm, plane: ControlPlane) -> None:
