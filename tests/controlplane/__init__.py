@@ -10,9 +10,11 @@ from tests.controlplane.binaries import (
     Binaries,
     BinariesError,
     ChartTools,
+    MonitoringTools,
     find_binaries,
     find_chart_tools,
     find_gitops_oracle,
+    find_monitoring_tools,
 )
 from tests.controlplane.controlplane import ControlPlane, ControlPlaneError, KubectlError
 
@@ -23,7 +25,9 @@ __all__ = [
     "ControlPlane",
     "ControlPlaneError",
     "KubectlError",
+    "MonitoringTools",
     "find_binaries",
     "find_chart_tools",
     "find_gitops_oracle",
+    "find_monitoring_tools",
 ]

@@ -5,7 +5,13 @@ import signal
 import sys
 import time
 
-from tests.controlplane.binaries import BinariesError, find_binaries, find_chart_tools, find_gitops_oracle
+from tests.controlplane.binaries import (
+    BinariesError,
+    find_binaries,
+    find_chart_tools,
+    find_gitops_oracle,
+    find_monitoring_tools,
+)
 from tests.controlplane.controlplane import ControlPlane, ControlPlaneError
 
 
@@ -16,7 +22,7 @@ def main() -> int:
     parser.add_argument(
         "--build",
         action="store_true",
-        help="only find or build the binaries, and those that the tests of the chart and of the GitOps pack need",
+        help="only find or build the binaries, and those that the tests of what is in deploy/ need",
     )
     arguments = parser.parse_args()
     # A shell that starts it in the background has it ignore Ctrl-C.
@@ -27,6 +33,7 @@ def main() -> int:
             find_binaries()
             find_chart_tools()
             find_gitops_oracle()
+            find_monitoring_tools()
             return 0
         with ControlPlane(keep=arguments.keep) as plane:
             seconds = time.monotonic() - started

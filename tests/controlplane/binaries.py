@@ -5,8 +5,9 @@ build left in the user's cache, else it builds with Go from the modules below ``
 whose go.mod files are the only place that names versions. A build takes six to ten
 minutes on two cores and 4 GiB of Go's own caches, once; it can be interrupted, since
 each binary is kept as soon as it is complete. ``find_chart_tools`` does the same for
-Helm and kubeconform, in two to three minutes, and knows no folder of somebody else's;
-``find_gitops_oracle`` for a small program of our own around the engines of GitOps tools.
+Helm and kubeconform, in two to three minutes, ``find_monitoring_tools`` for Prometheus
+and promtool, in one to two more, and ``find_gitops_oracle`` for a small program of our
+own around the engines of GitOps tools; none knows a folder of somebody else's.
 """
 
 import contextlib
@@ -33,10 +34,12 @@ _KUBERNETES_MODULE: Final = _HERE / "go" / "kubernetes"
 _ETCD_MODULE: Final = _HERE / "go" / "etcd"
 _CHART_MODULE: Final = _HERE / "go" / "helm"
 _GITOPS_MODULE: Final = _HERE / "go" / "gitops"
+_MONITORING_MODULE: Final = _HERE / "go" / "prometheus"
 
 _NAMES: Final = ("etcd", "kube-apiserver", "kubectl")
 _CHART_TOOLS: Final = ("helm", "kubeconform")
 _GITOPS_ORACLE: Final = "gitops-oracle"
+_MONITORING_TOOLS: Final = ("promtool", "prometheus")
 _SIGN_OF_LIFE_SECONDS: Final = 5.0
 _LINES_SHOWN: Final = 20
 
@@ -63,10 +66,19 @@ class ChartTools:
 
 
 @dataclass(frozen=True)
+class MonitoringTools:
+    """The programs that the tests of the monitoring pack run."""
+
+    promtool: Path
+    prometheus: Path
+
+
+@dataclass(frozen=True)
 class _Target:
     name: str
     module: Path
     package: str
+    tags: str = ""
 
 
 def find_binaries() -> Binaries:
@@ -91,6 +103,13 @@ def find_gitops_oracle() -> Path:
     sources = sorted(path for path in _GITOPS_MODULE.iterdir() if path.is_file())
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     return _fill_cache(_cache_root() / f"gitops-{digest}", [_GITOPS_ORACLE]) / _GITOPS_ORACLE
+
+
+def find_monitoring_tools() -> MonitoringTools:
+    """Return Prometheus and promtool, building what is missing; raises `BinariesError`."""
+    version = _required_version(_MONITORING_MODULE, "github.com/prometheus/prometheus")
+    folder = _fill_cache(_cache_root() / f"prometheus-{version}", _MONITORING_TOOLS)
+    return MonitoringTools(*(folder / name for name in _MONITORING_TOOLS))
 
 
 def cache_folder() -> Path:
@@ -145,6 +164,9 @@ def _build(names: list[str], folder: Path) -> None:
     elif names == [_GITOPS_ORACLE]:
         _say(f"building the engines of GitOps tools, once: into {folder}")
         _say("one to two minutes on two cores")
+    elif set(names) <= set(_MONITORING_TOOLS):
+        _say(f"building Prometheus, once: {', '.join(names)} into {folder}")
+        _say("one to two minutes on two cores, and as much again where Helm was not built before")
     else:
         _say(f"building the local control plane, once: {', '.join(names)} ({kubernetes_version()}) into {folder}")
         _say("six to ten minutes on two cores; set KUBEBUILDER_ASSETS to use binaries that you have")
@@ -165,11 +187,16 @@ def _target(name: str) -> _Target:
         return _Target(name, _CHART_MODULE, "github.com/yannh/kubeconform/cmd/kubeconform")
     if name == _GITOPS_ORACLE:
         return _Target(name, _GITOPS_MODULE, ".")
+    if name in _MONITORING_TOOLS:
+        # Without the clients of a dozen clouds, which nothing here discovers targets with.
+        package = f"github.com/prometheus/prometheus/cmd/{name}"
+        return _Target(name, _MONITORING_MODULE, package, "remove_all_sd,slicelabels")
     return _Target(name, _KUBERNETES_MODULE, f"k8s.io/kubernetes/cmd/{name}")
 
 
 def _compile(go: Path, target: _Target, output: Path, title: str) -> None:
     command = [str(go), "build", "-mod=readonly", "-trimpath", "-ldflags", _linker_flags()]
+    command += ["-tags", target.tags] if target.tags else []
     command += ["-o", str(output), target.package]
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
     started = time.monotonic()
@@ -211,7 +238,7 @@ def _advise(output: str, name: str) -> str:
         return "The Go modules could not be fetched. Look at the network and GOPROXY, then run this again: it goes on."
     if "signal: killed" in output:
         return "The compiler was killed, as happens when memory runs out (3 GiB). With GOMAXPROCS=1 it needs less."
-    if name in (*_CHART_TOOLS, _GITOPS_ORACLE):
+    if name in (*_CHART_TOOLS, *_MONITORING_TOOLS, _GITOPS_ORACLE):
         return "Run this again, or remove the Go build cache first (go clean -cache)."
     return f"Or set KUBEBUILDER_ASSETS to a folder with {', '.join(_NAMES)}."
 
@@ -271,7 +298,7 @@ def _version_of(go: Path) -> tuple[int, ...]:
 
 
 def _needed_go() -> tuple[int, ...]:
-    modules = (_KUBERNETES_MODULE, _ETCD_MODULE, _CHART_MODULE, _GITOPS_MODULE)
+    modules = (_KUBERNETES_MODULE, _ETCD_MODULE, _CHART_MODULE, _GITOPS_MODULE, _MONITORING_MODULE)
     declared = "\n".join((module / "go.mod").read_text() for module in modules)
     return max(_parts(version) for version in re.findall(r"^go (\S+)$", declared, re.MULTILINE))
 
