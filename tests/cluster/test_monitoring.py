@@ -18,8 +18,7 @@ from typing import Any, Final, Self
 import pytest
 import yaml
 
-from tests.cluster.tenants import NUMBERS, Tenant, is_ready, is_stalled, make_tenant
-from tests.cluster.watching import wait_until
+from tests.cluster.tenants import NUMBERS, Tenant, is_ready, is_stalled, make_tenant, wait_until
 from tests.controlplane import MonitoringTools, find_monitoring_tools
 from tests.controlplane.processes import end_process, start_process
 from tests.stage import ROOT, OperatorProcess, Stage
