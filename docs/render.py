@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docs.failures import failure_modes_page
 from tair_operator.aliyun.errors import TABLE, UNLISTED, UNLISTED_REFUSAL, Row
 from tair_operator.aliyun.limiter import REGIONS_MAX
 from tair_operator.cluster.publications import ANNOTATION_OWNER, BINDING_TYPE
@@ -282,7 +283,13 @@ def metrics_page() -> str:
     )
 
 
-PAGES = {"errors.md": errors_page, "fields.md": fields_page, "metrics.md": metrics_page, "settings.md": settings_page}
+PAGES = {
+    "errors.md": errors_page,
+    "fields.md": fields_page,
+    "metrics.md": metrics_page,
+    "settings.md": settings_page,
+    "../explanation/failure-modes.md": failure_modes_page,
+}
 
 
 def main() -> int:

@@ -76,7 +76,7 @@ async def test_a_resource_that_is_gone_is_none() -> None:
         assert await cluster.get(KEY) is None
 
 
-@pytest.mark.parametrize("reply", [UNAVAILABLE, (200, "<html>"), (401, {}), (500, "")])
+@pytest.mark.parametrize("reply", [UNAVAILABLE, (200, "<html>"), (401, {}), (500, ""), (404, "404 page not found")])
 async def test_an_api_server_in_trouble_is_unavailable(reply: tuple[int, object]) -> None:
     async with serving(reply) as (cluster, _):
         with pytest.raises(ClusterUnavailableError):
@@ -139,6 +139,7 @@ async def test_an_answer_is_written_in_the_end(monkeypatch: pytest.MonkeyPatch) 
     assert [(step["op"], step["path"]) for step in script.bodies[0]] == [
         ("test", "/metadata/uid"),
         ("test", "/status/operation/id"),
+        ("test", "/status/operation/finishedAt"),
         ("add", "/status/operation"),
         ("add", "/status/requestId"),
     ]
@@ -149,13 +150,33 @@ async def test_an_answer_for_a_resource_that_moved_on_is_dropped(reply: tuple[in
     async with serving(reply) as (cluster, script):
         assert not await cluster.write_answer(resource(), operation(outcome=Outcome.UNKNOWN))
 
-    assert len(script.bodies[0]) == 3
+    assert len(script.bodies[0]) == 4
+
+
+@pytest.mark.parametrize(("stored", "is_there"), [("Rejected", True), ("Succeeded", False)])
+async def test_an_answer_that_was_written_unheard_of_is_not_reported_as_lost(
+    monkeypatch: pytest.MonkeyPatch,
+    stored: str,
+    is_there: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setattr(resources, "ANSWER_PAUSES", (0.0,))
+    answered = operation(outcome=Outcome.REJECTED)
+    shown = {
+        "id": answered.id,
+        "action": "ReleaseDirectConnection",
+        "generation": 1,
+        "attempt": 1,
+        "startedAt": "2026-03-02T12:00:00Z",
+        "outcome": stored,
+    }
+    async with serving(UNAVAILABLE, FAILED_TEST, (200, STORED | {"status": {"operation": shown}})) as (cluster, _):
+        assert await cluster.write_answer(resource(), answered) is is_there
 
 
 async def test_a_mounted_token_is_read_again_after_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = tmp_path / "token"
     token.write_text("first\n")
-    async with serving(*[(404, {})] * 3, token_file=token) as (cluster, script):
+    async with serving(*[(404, {"reason": "NotFound"})] * 3, token_file=token) as (cluster, script):
         await cluster.get(KEY)
         token.write_text("second\n")
         await cluster.get(KEY)

@@ -61,7 +61,7 @@ class Resources:
             items = await self._list_at(_collection(key.namespace), query)
             return _parse(items[0]) if items else None
         status, body = await self.api.request("GET", _path(key))
-        if status == NOT_FOUND:
+        if _is_gone(status, body):
             return None
         return _parse(expect(status, body))
 
@@ -105,7 +105,7 @@ class Resources:
             {"op": "add", "path": "/status", "value": _dump(status)},
         ]
         code, body = await self.api.request("PATCH", f"{_path(_key(resource))}/status", patch)
-        if code in {CONFLICT, NOT_FOUND} or (code == UNPROCESSABLE and not _names_a_field(body)):
+        if code == CONFLICT or _is_gone(code, body) or (code == UNPROCESSABLE and not _names_a_field(body)):
             message = f"{_key(resource)} changed while it was looked at"
             raise ConflictError(message)
         return _parse(expect(code, body))
@@ -115,6 +115,8 @@ class Resources:
         patch: list[dict[str, Any]] = [
             {"op": "test", "path": "/metadata/uid", "value": resource.metadata.uid},
             {"op": "test", "path": "/status/operation/id", "value": operation.id},
+            # Absent. A request that lingered on its way must not open again what a look has closed meanwhile.
+            {"op": "test", "path": "/status/operation/finishedAt", "value": None},
             {"op": "add", "path": "/status/operation", "value": _dump(operation)},
         ]
         if operation.request_id is not None:
@@ -123,8 +125,9 @@ class Resources:
         while True:
             try:
                 code, body = await self.api.request("PATCH", path, patch)
-                if code == NOT_FOUND or (code == UNPROCESSABLE and not _names_a_field(body)):
-                    return False
+                if _is_gone(code, body) or (code == UNPROCESSABLE and not _names_a_field(body)):
+                    # An attempt before may have written it, with an answer that was lost.
+                    return attempt > 0 and await self._shows(resource, operation)
                 expect(code, body)
             except ClusterUnavailableError as error:
                 pause = ANSWER_PAUSES[min(attempt, len(ANSWER_PAUSES) - 1)]
@@ -134,6 +137,11 @@ class Resources:
                     await asyncio.sleep(pause)
             else:
                 return True
+
+    async def _shows(self, resource: TairInstance, operation: Operation) -> bool:
+        stored = await self.get(_key(resource))
+        known = stored.status.operation if stored and stored.metadata.uid == resource.metadata.uid else None
+        return known is not None and (known.id, known.outcome) == (operation.id, operation.outcome)
 
     async def write_finalizer(self, resource: TairInstance, *, is_wanted: bool) -> TairInstance | None:
         """Add or remove our finalizer, provided that the stored resource is still this very version."""
@@ -146,7 +154,7 @@ class Resources:
             {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
         ]
         code, body = await self.api.request("PATCH", _path(_key(resource)), patch)
-        if code == NOT_FOUND:
+        if _is_gone(code, body):
             return None
         if code == FORBIDDEN:
             message = (
@@ -219,6 +227,11 @@ class Resources:
             )
             raise ClusterRefusedError(message)
         return expect(status, body)
+
+
+def _is_gone(status: int, body: dict[str, Any]) -> bool:
+    """Tell a resource that is gone from an API server that does not serve the CRD, at its start for example."""
+    return status == NOT_FOUND and body.get("reason") == "NotFound"
 
 
 def _names_a_field(body: dict[str, Any]) -> bool:

@@ -1,0 +1,219 @@
+"""The cloud in memory: the simulator's instances and operations, behind the session that the real client uses.
+
+``Session`` takes the place of ``aiohttp.ClientSession``. Signatures are not checked
+(tests/unit/aliyun does that), only whether the AccessKey is one that counts, for
+what happens when keys are rotated.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, Self
+
+from yarl import URL
+
+from tair_operator.models import Action
+from tair_simulator.cloud import Cloud
+from tair_simulator.errors import CloudError, refusal
+from tair_simulator.operations import VERSION, find_operation
+from tair_simulator.replies import Reply, failure, rewritten, success
+from tair_simulator.seed import Seed
+from tair_simulator.transitions import View, look
+from tests.builders import REGION
+from tests.faults.faults import Family, Kind
+from tests.faults.seam import FOR_EVER, Seam
+
+ENDPOINT = "http://simulator"
+STALE_SECONDS = 10.0
+CODES = {
+    403: "Forbidden.RAM",
+    404: "InvalidDbInstanceId.NotFound",
+    409: "IncorrectDBInstanceState",
+    500: "InternalError",
+}
+"""What the cloud says with a status; the other statuses come with a code that no table lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A mutating call that arrived."""
+
+    time: float
+    action: Action
+    instance_id: str
+    request_id: str
+    code: str
+    """OK, or why nothing changed."""
+
+    @property
+    def is_effective(self) -> bool:
+        """Whether it changed the instance."""
+        return self.code == "OK"
+
+
+@dataclass
+class CloudWorld:
+    """The instances, and a ledger of what was done to them. ``clock`` returns the wall clock."""
+
+    clock: Callable[[], datetime]
+    ledger: list[Entry] = field(default_factory=list)
+    others_at: dict[str, float] = field(default_factory=dict)
+    """When somebody else last changed an instance."""
+    keys: set[str] = field(default_factory=lambda: {"demo"})
+    """The AccessKeys that count."""
+    looks: int = 0
+    _cloud: Cloud = field(init=False)
+    _requests: int = 0
+
+    def __post_init__(self) -> None:
+        self._cloud = Cloud(Seed(), self.clock)
+
+    def put(self, instance_id: str, **fields: object) -> None:
+        """Create an instance, or change it as somebody else would in the console."""
+        written = fields if self._cloud.find(instance_id) else {"regionId": REGION, **fields}
+        self._cloud.put(instance_id, written)
+        self.others_at[instance_id] = _now()
+
+    def remove(self, instance_id: str) -> None:
+        """Delete an instance."""
+        self._cloud.delete(instance_id)
+        self.others_at[instance_id] = _now()
+
+    def view(self, instance_id: str) -> View | None:
+        """Return what there is now; None where there is no such instance."""
+        record = self._cloud.find(instance_id)
+        return None if record is None else look(record, self.clock())
+
+    def answer(self, action: str, parameters: dict[str, str], key_id: str) -> Reply:
+        """Carry a call out, and note it if it was to change something."""
+        self._requests += 1
+        request_id = f"5D622714-AEDD-4609-9167-{self._requests:012d}"
+        try:
+            if key_id not in self.keys:
+                raise refusal("InvalidAccessKeyId.NotFound")
+            fields = find_operation(action, VERSION)(self._cloud, parameters, None).fields
+            reply, code = success(request_id, fields), "OK"
+        except CloudError as error:
+            reply, code = failure(request_id, "simulator", error), error.code
+        if action in set(Action):
+            self.ledger.append(Entry(_now(), Action(action), parameters["InstanceId"], request_id, code))
+        else:
+            self.looks += 1
+        return reply
+
+    def answer_as_before(self, action: str, parameters: dict[str, str], key_id: str) -> Reply:
+        """Answer a look as some seconds ago."""
+        now = self.clock()
+        self._cloud.clock = lambda: now - timedelta(seconds=STALE_SECONDS)
+        try:
+            return self.answer(action, parameters, key_id)
+        finally:
+            self._cloud.clock = self.clock
+
+    def refusal(self, status: int) -> Reply:
+        """Refuse, whatever was asked."""
+        self._requests += 1
+        request_id = f"5D622714-AEDD-4609-9167-{self._requests:012d}"
+        code = "Throttling.User" if status == 429 else CODES.get(status, "Unheard.Of")
+        return failure(request_id, "simulator", CloudError(code, f"it is a {status}", status))
+
+
+@dataclass
+class Session:
+    """Takes the place of ``aiohttp.ClientSession``."""
+
+    world: CloudWorld
+    seam: Seam
+    process: int
+    on_send: Callable[[Action, str], None]
+    """Called when the first byte of a mutating call leaves."""
+
+    def request(
+        self,
+        _method: str,
+        url: URL,
+        *,
+        headers: dict[str, str],
+        trace_request_ctx: Any,  # noqa: ANN401
+        **_: object,
+    ) -> "Exchange":
+        """Return what aiohttp would: something that is awaited by entering it."""
+        lower = {name.lower(): value for name, value in headers.items()}
+        key_id = lower["authorization"].partition("Credential=")[2].partition(",")[0]
+        return Exchange(self, lower["x-acs-action"], dict(url.query), key_id, trace_request_ctx)
+
+
+@dataclass
+class Exchange:
+    """Implements ``seam.Exchange``, and takes the place of one request and its answer."""
+
+    session: Session
+    action: str
+    parameters: dict[str, str]
+    key_id: str
+    progress: SimpleNamespace
+    # The client's own deadline comes sooner.
+    deadline: float = FOR_EVER
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    _is_sent: bool = False
+
+    async def __aenter__(self) -> Self:
+        self.progress.begin()
+        family = Family.CLOUD_WRITE if self.action in set(Action) else Family.CLOUD_READ
+        reply = await self.session.seam.call(self.session.process, self.action, family, self)
+        self.status, self.headers, self.body = reply.http_status, reply.headers, reply.body
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def content(self) -> Self:
+        return self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        yield self.body
+
+    def effect(self) -> Reply:
+        return self.session.world.answer(self.action, self.parameters, self.key_id)
+
+    def old_view(self) -> Reply:
+        return self.session.world.answer_as_before(self.action, self.parameters, self.key_id)
+
+    def refusal(self, status: int) -> Reply:
+        return self.session.world.refusal(status)
+
+    def bent(self, kind: Kind) -> Reply:
+        if kind in {Kind.PARTIAL, Kind.NO_ITEMS}:
+            reply = self.effect()
+            if reply.code is not None:
+                return reply
+            return rewritten(reply, _without_direct if kind is Kind.PARTIAL else _without_items)
+        return Reply(200, json.dumps({}).encode() if kind is Kind.EMPTY else b"<html>Bad gateway</html>")
+
+    def broken(self, *, sent: bool) -> Exception:
+        return OSError("reset" if sent else "refused")
+
+    def leave(self) -> None:
+        self.progress.send()
+        if not self._is_sent and self.action in set(Action):
+            self._is_sent = True
+            self.session.on_send(Action(self.action), self.parameters["InstanceId"])
+
+
+def _without_direct(fields: dict[str, Any]) -> dict[str, Any]:
+    items = fields["NetInfoItems"]["InstanceNetInfo"]
+    return {**fields, "NetInfoItems": {"InstanceNetInfo": [item for item in items if not item.get("DirectConnection")]}}
+
+
+def _without_items(fields: dict[str, Any]) -> dict[str, Any]:
+    return {**fields, "NetInfoItems": {"InstanceNetInfo": []}}
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
