@@ -1,7 +1,8 @@
 # Everything a contributor runs, on a machine with nothing but Python 3.11+ and make.
 #
 # The first target that needs them installs the pinned tools into .venv; after that a target starts at once.
-# Only `make test` and `make demo` need more: a kube-apiserver, which tests/controlplane finds or builds.
+# Only `make test` and `make demo` need more: a kube-apiserver, and for the tests Helm, Prometheus and the engines of GitOps
+# tools, which tests/controlplane finds or builds.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
