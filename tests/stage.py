@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,8 @@ CRD: Final = "tairinstances.tair.alibabacloud.com"
 KEY_ID, KEY_SECRET = "demoAccessKeyId", "demoAccessKeySecret"
 START_SECONDS: Final = 30.0
 # All of it is on this machine: a proxy in the environment is meant for others.
-_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_NO_PROXY: Final = urllib.request.ProxyHandler({})
+_DIRECT: Final = urllib.request.build_opener(_NO_PROXY)
 
 
 class StageError(Exception):
@@ -45,12 +47,20 @@ class Simulator(AbstractContextManager["Simulator"]):
     folder: Path
     seed: Path = SEED
     command: list[str] = field(default_factory=lambda: [sys.executable, "-P", "-m", "tair_simulator"])
+    tls: tuple[Path, Path] | None = None
+    """Certificate and key: it then speaks https, and whoever calls it has to trust the certificate."""
     url: str = ""
     _process: subprocess.Popen[bytes] | None = None
+    _opener: urllib.request.OpenerDirector = field(init=False)
 
     def __enter__(self) -> Self:
         """Start it and wait for its address."""
         command = [*self.command, "--host", "127.0.0.1", "--port", "0"]
+        self._opener = _DIRECT
+        if self.tls is not None:
+            command += ["--tls-cert", str(self.tls[0]), "--tls-key", str(self.tls[1])]
+            trust = ssl.create_default_context(cafile=self.tls[0])
+            self._opener = urllib.request.build_opener(_NO_PROXY, urllib.request.HTTPSHandler(context=trust))
         with (self.folder / "simulator.err").open("wb") as errors:
             self._process = start_process([*command, "--seed", self.seed], stdout=subprocess.PIPE, stderr=errors)
         assert self._process.stdout is not None
@@ -119,7 +129,7 @@ class Simulator(AbstractContextManager["Simulator"]):
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}/_simulator/{path}", data, headers, method=method)  # noqa: S310
         try:
-            with _DIRECT.open(request, timeout=10) as reply:
+            with self._opener.open(request, timeout=10) as reply:
                 text = reply.read()
         except urllib.error.HTTPError as error:
             message = f"{method} {path}: {error.code} {error.read().decode()}"

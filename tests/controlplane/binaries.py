@@ -110,6 +110,19 @@ def find_monitoring_tools() -> MonitoringTools:
     version = _required_version(_MONITORING_MODULE, "github.com/prometheus/prometheus")
     folder = _fill_cache(_cache_root() / f"prometheus-{version}", _MONITORING_TOOLS)
     return MonitoringTools(*(folder / name for name in _MONITORING_TOOLS))
+def find_go_program(module: Path) -> Path:
+    """Return the program of a Go module of ours, built once for each state of its files; raises `BinariesError`."""
+    files = [module / "go.mod", module / "go.sum", *sorted(module.glob("*.go"))]
+    state = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    folder = _cache_root() / f"{module.name}-{state}"
+    program = folder / module.name
+    if not program.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            if not program.exists():
+                _say(f"building {module.name}, once: two to ten minutes on two cores, into {folder}")
+                _build_each([_Target(module.name, module, ".")], folder)
+    return program
 
 
 def cache_folder() -> Path:
@@ -170,12 +183,16 @@ def _build(names: list[str], folder: Path) -> None:
     else:
         _say(f"building the local control plane, once: {', '.join(names)} ({kubernetes_version()}) into {folder}")
         _say("six to ten minutes on two cores; set KUBEBUILDER_ASSETS to use binaries that you have")
+    _build_each([_target(name) for name in names], folder)
+
+
+def _build_each(targets: list[_Target], folder: Path) -> None:
     go = _find_go()
-    for number, name in enumerate(names, start=1):
+    for number, target in enumerate(targets, start=1):
         with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
-            built = Path(scratch) / name
-            _compile(go, _target(name), built, f"{name} ({number}/{len(names)})")
-            built.rename(folder / name)
+            built = Path(scratch) / target.name
+            _compile(go, target, built, f"{target.name} ({number}/{len(targets)})")
+            built.rename(folder / target.name)
 
 
 def _target(name: str) -> _Target:
