@@ -70,9 +70,9 @@ docs: install ## Render the pages and the parts of the chart that come from the 
 	@PYTHONPATH=. $(PYTHON) -m docs.chart
 
 .PHONY: bench
-bench: install ## Measure: prints a table, writes benchmarks/results.json
-	@test -e benchmarks/__main__.py || { echo 'There are no benchmarks yet: benchmarks/__main__.py is missing.' >&2; exit 1; }
-	@PYTHONPATH=. $(PYTHON) -m benchmarks
+bench: install ## Measure against rivals: tables, benchmarks/results.json (FULL=1 an hour and more; PAGE=1 renders the page)
+	@PYTHONPATH=. $(PYTHON) -m benchmarks $(if $(FULL),--full)
+	@$(if $(PAGE),PYTHONPATH=. $(PYTHON) -m benchmarks.page)
 
 ##@ Now and then
 
