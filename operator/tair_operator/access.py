@@ -198,9 +198,12 @@ class AccessList(BaseModel):
         resource with credentials of its own is permitted everything, since the cloud
         decides what those reach; approvals are asked for all the same.
         """
+        verbs = frozenset(Verb) if target_of(resource).principal is not None else self._verbs(resource, labels)
+        # Asked for several times in a pass, and writing the line costs more than all the rest of it.
+        is_enough = verbs == frozenset(Verb)
         return Grant(
-            frozenset(Verb) if target_of(resource).principal is not None else self._verbs(resource, labels),
-            f"Whoever runs the operator can add to its access list: {_line_for(resource)}",
+            verbs,
+            "" if is_enough else f"Whoever runs the operator can add to its access list: {_line_for(resource)}",
             are_releases_held=self.releases == "Hold",
             requires_approval=any(
                 rule.approval == "Required" and rule.covers(resource, labels, if_unknown=True) for rule in self.rules
