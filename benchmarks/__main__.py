@@ -43,7 +43,7 @@ FULL = Effort("make bench FULL=1", 5, 100, 20, 1000, (1000, 5000, 10_000), 10_00
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="measure all of it; takes an hour or so")
+    parser.add_argument("--full", action="store_true", help="measure all of it; takes about an hour")
     effort = FULL if parser.parse_args().full else REDUCED
     began = time.monotonic()
     results = measure(effort) | {"seconds": round(time.monotonic() - began)}
@@ -71,11 +71,11 @@ def measure(effort: Effort) -> Results:
         with benchmark_stage(plane, most, regions=changes.REGIONS) as (stage, authority):
             say(f"changes: {effort.rounds} rounds of {effort.singles} alone and {effort.burst} at once, in turns")
             found_changes = changes.measure(
-                plane, stage, authority, rounds=effort.rounds, singles=effort.singles, burst=effort.burst
+                plane, stage, authority, rounds=effort.rounds, singles=effort.singles, burst=effort.burst, tell=say
             )
             results["changes"] = [asdict(each) for each in found_changes]
             say(f"fleets of {', '.join(map(str, effort.sizes))}: first start, rest, restart")
-            found_sizes = scale.measure(plane, stage, authority, list(effort.sizes))
+            found_sizes = scale.measure(plane, stage, authority, list(effort.sizes), tell=say)
             results["sizes"] = [asdict(each) for each in found_sizes]
         with benchmark_stage(plane, effort.fleet, regions=1) as (stage, authority):
             say(f"fairness: {effort.fleet} resources behind {scale.LIMIT} calls per second, {effort.edits} edits")

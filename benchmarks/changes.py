@@ -8,6 +8,7 @@ the first few changes alone, the rest in one burst.
 import asyncio
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +63,20 @@ class Changes:
 
 
 def measure(
-    plane: ControlPlane, stage: Stage, authority: Path, *, rounds: int, singles: int, burst: int
+    plane: ControlPlane,
+    stage: Stage,
+    authority: Path,
+    *,
+    rounds: int,
+    singles: int,
+    burst: int,
+    tell: Callable[[str], None],
 ) -> list[Changes]:
     """Let the operators take turns; return what each did, ours first."""
     done: dict[Rival, list[Round]] = {rival: [] for rival in Rival}
-    for _ in range(rounds):
+    for number in range(rounds):
         for rival in Rival:
+            tell(f"  round {number + 1} of {rounds}: {rival}")
             stage.simulator.reset()
             done[rival].append(asyncio.run(_round(plane, stage, authority, rival, singles, burst)))
     return [_summary(rival, rounds) for rival, rounds in done.items()]

@@ -111,7 +111,9 @@ class Fleet:
         self._watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._watch
-        await self._ask("DELETE", _PATH)
+        # In portions: a request that takes a minute is cut off.
+        while (await self._ask("GET", _PATH, query={"limit": "1"}))["items"]:
+            await self._ask("DELETE", _PATH, query={"limit": "1000"})
         await self._session.close()
 
     async def release(self, number: int) -> float:
@@ -148,13 +150,15 @@ class Fleet:
             await asyncio.sleep(_POLL if len(wanted) < 100 else _POLL * 20)
 
     async def _follow(self, version: str) -> None:
-        query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "7200"}
         timeout = aiohttp.ClientTimeout(total=None)
-        async with self._session.get(_PATH, params=query, timeout=timeout, read_bufsize=2**20) as stream:
-            async for line in stream.content:
-                self._note(json.loads(line), time.time())
-        message = "the API server ended the watch"
-        raise ConnectionError(message)
+        while True:
+            # It ends after a while, and when its reader falls behind.
+            query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "3600"}
+            async with self._session.get(_PATH, params=query, timeout=timeout, read_bufsize=2**20) as stream:
+                async for line in stream.content:
+                    event = json.loads(line)
+                    self._note(event, time.time())
+                    version = event["object"]["metadata"]["resourceVersion"]
 
     def _note(self, event: dict[str, Any], seen_at: float) -> None:
         body = event["object"]

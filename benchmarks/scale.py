@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,11 +73,14 @@ class Fairness:
     """All calls, from the moment when everything became due, second by second."""
 
 
-def measure(plane: ControlPlane, stage: Stage, authority: Path, sizes: list[int]) -> list[Size]:
+def measure(
+    plane: ControlPlane, stage: Stage, authority: Path, sizes: list[int], *, tell: Callable[[str], None]
+) -> list[Size]:
     """Return what each operator did at each size."""
     results = []
     for size in sizes:
         for rival in (Rival.OURS, Rival.GO):
+            tell(f"  {size}: {rival}")
             stage.simulator.reset()
             results.append(asyncio.run(_grow(plane, stage, authority, rival, size)))
     return results
