@@ -70,7 +70,7 @@ docs: install ## Render the pages and the parts of the chart that come from the 
 	@PYTHONPATH=. $(PYTHON) -m docs.chart
 
 .PHONY: bench
-bench: install ## Measure against rivals: tables, benchmarks/results.json (FULL=1 an hour and more; PAGE=1 renders the page)
+bench: install ## Measure against rivals: tables, benchmarks/results.json (FULL=1 all of it; PAGE=1 renders the page)
 	@PYTHONPATH=. $(PYTHON) -m benchmarks $(if $(FULL),--full)
 	@$(if $(PAGE),PYTHONPATH=. $(PYTHON) -m benchmarks.page)
 

@@ -5,6 +5,7 @@ nothing before it, and does not follow it to its end; a refusal is tried again. 
 is the least that does the job on a good day, and so the bar for latency.
 """
 
+import asyncio
 import os
 from typing import Any
 
@@ -22,6 +23,9 @@ cloud = Client(
         ca=os.environ["CLOUD_CA_FILE"],
     )
 )
+# As many as the other operators have workers. Without a limit, the SDK blocks the loop in a burst until its own
+# connections time out, half of the calls fail, and kopf tries them again after a minute.
+places = asyncio.Semaphore(16)
 
 
 @kopf.on.startup()
@@ -36,11 +40,12 @@ async def change(spec: kopf.Spec, new: Any, patch: kopf.Patch, **_: Any) -> None
     """Call what the manifest asks for, and note the RequestId."""
     if new is None:
         return
-    instance_id = spec["instanceId"]
-    if new:
-        answer = await cloud.allocate_direct_connection_async(AllocateDirectConnectionRequest(instance_id=instance_id))
-    else:
-        answer = await cloud.release_direct_connection_async(ReleaseDirectConnectionRequest(instance_id=instance_id))
+    request = {"instance_id": spec["instanceId"]}
+    async with places:
+        if new:
+            answer = await cloud.allocate_direct_connection_async(AllocateDirectConnectionRequest(**request))
+        else:
+            answer = await cloud.release_direct_connection_async(ReleaseDirectConnectionRequest(**request))
     patch.status["requestId"] = answer.body.request_id
 
 
