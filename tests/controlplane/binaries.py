@@ -110,6 +110,8 @@ def find_monitoring_tools() -> MonitoringTools:
     version = _required_version(_MONITORING_MODULE, "github.com/prometheus/prometheus")
     folder = _fill_cache(_cache_root() / f"prometheus-{version}", _MONITORING_TOOLS)
     return MonitoringTools(*(folder / name for name in _MONITORING_TOOLS))
+
+
 def find_go_program(module: Path) -> Path:
     """Return the program of a Go module of ours, built once for each state of its files; raises `BinariesError`."""
     files = [module / "go.mod", module / "go.sum", *sorted(module.glob("*.go"))]
