@@ -6,7 +6,10 @@ For tests of what waits and is woken, without a network: an answer that comes fr
 import asyncio
 import heapq
 from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from typing import Any
+
+from tests.builders import NOW
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -28,6 +31,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._scheduled and not self._ready:  # type: ignore[attr-defined]
             self._jumped = max(self._jumped, self._scheduled[0].when())  # type: ignore[attr-defined]
         super()._run_once()  # type: ignore[misc]
+
+
+class VirtualClock:
+    """Implements ``ports.Clock`` on the time of the loop."""
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    boottime = monotonic
 
 
 def virtually(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:

@@ -1,7 +1,6 @@
 """The Helm chart with a real Helm and without a cluster: what it renders and what it refuses."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 
 from tair_operator.access import parse_access
 from tair_operator.settings import PREFIX, load_settings
+from tests.cluster.fake_go import use_fake_go
 from tests.cluster.helm import (
     CHART,
     EVERYTHING,
@@ -32,18 +32,13 @@ pytestmark = pytest.mark.timeout(900)
 def test_helm_and_kubeconform_are_built_once_beside_the_control_plane(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a fake compiler, which writes "$7", the file behind -o."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    version = 'test "$1" = version && { echo "go version go1.99.0 linux/amd64"; exit 0; }'
-    (tmp_path / "go").write_text(f'#!/bin/sh\n{version}\necho "$8" >> {tmp_path}/built; echo "$7" > "$7"\n')
-    (tmp_path / "go").chmod(0o755)
+    built = use_fake_go(tmp_path, monkeypatch)
     first, second = find_chart_tools(), find_chart_tools()
 
     assert first == second
     assert sorted(path.name for path in first.helm.parent.iterdir()) == ["helm", "kubeconform"]
     assert first.helm.parent.parent == tmp_path / "cache/tair-operator/controlplane"
-    assert (tmp_path / "built").read_text().split() == [
+    assert [line.split()[-1] for line in built.read_text().splitlines()] == [
         "helm.sh/helm/v4/cmd/helm",
         "github.com/yannh/kubeconform/cmd/kubeconform",
     ]

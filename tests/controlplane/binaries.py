@@ -38,7 +38,6 @@ _MONITORING_MODULE: Final = _HERE / "go" / "prometheus"
 
 _NAMES: Final = ("etcd", "kube-apiserver", "kubectl")
 _CHART_TOOLS: Final = ("helm", "kubeconform")
-_GITOPS_ORACLE: Final = "gitops-oracle"
 _MONITORING_TOOLS: Final = ("promtool", "prometheus")
 _SIGN_OF_LIFE_SECONDS: Final = 5.0
 _LINES_SHOWN: Final = 20
@@ -98,11 +97,9 @@ def find_chart_tools() -> ChartTools:
 def find_gitops_oracle() -> Path:
     """Return the program that asks kstatus, Flux' evaluator and Argo CD's Lua, building it if need be.
 
-    Its cache is kept by the content of the module, which is our own. Raises `BinariesError`.
+    Raises `BinariesError`.
     """
-    sources = sorted(path for path in _GITOPS_MODULE.iterdir() if path.is_file())
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    return _fill_cache(_cache_root() / f"gitops-{digest}", [_GITOPS_ORACLE]) / _GITOPS_ORACLE
+    return find_go_program(_GITOPS_MODULE)
 
 
 def find_monitoring_tools() -> MonitoringTools:
@@ -122,7 +119,7 @@ def find_go_program(module: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             if not program.exists():
-                _say(f"building {module.name}, once: two to ten minutes on two cores, into {folder}")
+                _say(f"building {module.name}, once: some minutes on two cores, into {folder}")
                 _build_each([_Target(module.name, module, ".")], folder)
     return program
 
@@ -176,9 +173,6 @@ def _build(names: list[str], folder: Path) -> None:
     if set(names) <= set(_CHART_TOOLS):
         _say(f"building the tools for the chart, once: {', '.join(names)} into {folder}")
         _say("two to three minutes on two cores")
-    elif names == [_GITOPS_ORACLE]:
-        _say(f"building the engines of GitOps tools, once: into {folder}")
-        _say("one to two minutes on two cores")
     elif set(names) <= set(_MONITORING_TOOLS):
         _say(f"building Prometheus, once: {', '.join(names)} into {folder}")
         _say("one to two minutes on two cores, and as much again where Helm was not built before")
@@ -204,8 +198,6 @@ def _target(name: str) -> _Target:
         return _Target(name, _CHART_MODULE, "helm.sh/helm/v4/cmd/helm")
     if name == "kubeconform":
         return _Target(name, _CHART_MODULE, "github.com/yannh/kubeconform/cmd/kubeconform")
-    if name == _GITOPS_ORACLE:
-        return _Target(name, _GITOPS_MODULE, ".")
     if name in _MONITORING_TOOLS:
         # Without the clients of a dozen clouds, which nothing here discovers targets with.
         package = f"github.com/prometheus/prometheus/cmd/{name}"
@@ -257,7 +249,7 @@ def _advise(output: str, name: str) -> str:
         return "The Go modules could not be fetched. Look at the network and GOPROXY, then run this again: it goes on."
     if "signal: killed" in output:
         return "The compiler was killed, as happens when memory runs out (3 GiB). With GOMAXPROCS=1 it needs less."
-    if name in (*_CHART_TOOLS, *_MONITORING_TOOLS, _GITOPS_ORACLE):
+    if name not in _NAMES:
         return "Run this again, or remove the Go build cache first (go clean -cache)."
     return f"Or set KUBEBUILDER_ASSETS to a folder with {', '.join(_NAMES)}."
 

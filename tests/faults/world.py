@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from typing import Any, cast
 
@@ -27,12 +27,13 @@ from tair_operator.queue import Priority, WorkQueue
 from tair_operator.reconcile import Reconciler
 from tair_operator.runtime import Operator
 from tair_operator.situation import Grant, Policy
-from tests.builders import EVERYTHING, NOW
+from tests.builders import EVERYTHING
 from tests.fakes import granting
 from tests.faults.cloud import ENDPOINT, CloudWorld, Session
 from tests.faults.faults import Plan
 from tests.faults.kubernetes import ApiOf, Kubernetes
 from tests.faults.seam import Seam
+from tests.virtual_time import VirtualClock
 
 SETTLE = timedelta(seconds=30)
 POLICY = Policy(settle=SETTLE, stall_grace=timedelta(seconds=20), resync=timedelta(seconds=300))
@@ -40,18 +41,6 @@ POLICY = Policy(settle=SETTLE, stall_grace=timedelta(seconds=20), resync=timedel
 RESTART_SECONDS = 3.0
 WORKERS = 2
 KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "demo", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "demoSecret"}
-
-
-class WorldClock:
-    """Implements ``ports.Clock`` on the time of the loop."""
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=self.monotonic())
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    boottime = monotonic
 
 
 @dataclass
@@ -66,7 +55,7 @@ class World:
     """What nobody foresaw: exceptions that ended a task or a pass."""
     sends: list[Callable[[Action, str], None]] = field(default_factory=list)
     """Called when the first byte of a mutating call leaves."""
-    clock: WorldClock = field(default_factory=WorldClock)
+    clock: VirtualClock = field(default_factory=VirtualClock)
     starts: int = 0
     _ids: "count[int]" = field(default_factory=count)
     _tasks: list["asyncio.Task[Any]"] = field(default_factory=list)

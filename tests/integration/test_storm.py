@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from typing import Any, Self, cast
 
@@ -34,25 +34,13 @@ from tair_simulator.mistakes import parse
 from tair_simulator.seed import Seed
 from tair_simulator.server import create_app, serve_call
 from tair_simulator.throttling import Throttling
-from tests.builders import EVERYTHING, NOW, REGION, resource
+from tests.builders import EVERYTHING, REGION, resource
 from tests.fakes import FakeCluster, granting
-from tests.virtual_time import now, run_virtually
+from tests.virtual_time import VirtualClock, now, run_virtually
 
 STORM_SECONDS = 600
 KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "demo", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "demoSecret"}
 LATENCY = 0.02
-
-
-class VirtualClock:
-    """Implements ``ports.Clock`` on the time of the loop."""
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=self.monotonic())
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    boottime = monotonic
 
 
 @dataclass
