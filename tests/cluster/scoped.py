@@ -6,8 +6,9 @@ from typing import Any, Final
 import yaml
 
 from tests.controlplane import ControlPlane
+from tests.stage import ROOT
 
-GROUP: Final = "tair.alibabacloud.com"
+KUSTOMIZE: Final = ROOT / "deploy/kustomize"
 RBAC: Final = "rbac.authorization.k8s.io"
 HOME: Final = "scoped-system"
 """Where the ServiceAccounts and their Leases are."""
@@ -27,24 +28,33 @@ def make_account(plane: ControlPlane, name: str, namespaces: tuple[str, ...]) ->
 
 
 def _working_rules(namespace: str) -> list[Rule]:
+    """Return what is shipped for a served namespace, and what publishing and credentials there need."""
+    shipped = _shipped("components/served-namespace/rbac.yaml")
+    for rule in shipped:
+        if rule["resources"] == ["namespaces"]:
+            # Nothing is asked about another one, even where a Role could grant it.
+            rule["resourceNames"] = [namespace]
     return [
-        _rule(GROUP, "tairinstances", "get", "list", "watch", "patch"),
-        _rule(GROUP, "tairinstances/status", "patch"),
-        _rule("", "events", "create"),
-        _rule("", "namespaces", "get", names=[namespace]),
+        *shipped,
         _rule("", "secrets", "get", "create", "patch", "delete", names=["tair-endpoint"]),
         _rule("", "secrets", "get", names=["tair-credentials"]),
     ]
 
 
 def _lease_rules(lease: str) -> list[Rule]:
-    group = "coordination.k8s.io"
-    return [_rule(group, "leases", "get", "watch", "patch", names=[lease]), _rule(group, "leases", "create")]
+    """Return what is shipped for the election, with a Lease of another name."""
+    shipped = _shipped("base/rbac.yaml")
+    return [rule | {"resourceNames": [lease]} if "resourceNames" in rule else rule for rule in shipped]
 
 
-def _rule(group: str, resource: str, *verbs: str, names: list[str] | None = None) -> Rule:
-    rule = {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
-    return rule if names is None else rule | {"resourceNames": names}
+def _shipped(path: str) -> list[Rule]:
+    documents = yaml.safe_load_all((KUSTOMIZE / path).read_text(encoding="utf-8"))
+    [role] = [document for document in documents if document["kind"] == "Role"]
+    return list(role["rules"])
+
+
+def _rule(group: str, resource: str, *verbs: str, names: list[str]) -> Rule:
+    return {"apiGroups": [group], "resources": [resource], "verbs": list(verbs), "resourceNames": names}
 
 
 def _namespace(name: str) -> dict[str, Any]:
