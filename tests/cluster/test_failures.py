@@ -640,8 +640,8 @@ def test_a_burst_of_throttling_over_twenty_resources_ends_with_bounded_calls(sta
         fleet.wait()
         start = len(stage.simulator.ledger())
         limits = {
-            "user": {"callsPerSecond": 30, "burst": 10, "per": "account", "retryAfter": True},
-            "apis": {RELEASE: {"callsPerSecond": 8, "burst": 5}},
+            "user": {"callsPerSecond": 20, "burst": 6, "per": "account", "retryAfter": True},
+            "apis": {RELEASE: {"callsPerSecond": 4, "burst": 2}},
         }
         stage.simulator._ask("PUT", "throttling", limits)
         started = time.monotonic()

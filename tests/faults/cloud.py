@@ -23,7 +23,7 @@ from tair_simulator.replies import Reply, failure, rewritten, success
 from tair_simulator.seed import Seed
 from tair_simulator.transitions import View, look
 from tests.builders import REGION
-from tests.faults.faults import Family, Kind
+from tests.faults.faults import NET_INFO, Family, Kind
 from tests.faults.seam import FOR_EVER, Seam
 
 ENDPOINT = "http://simulator"
@@ -64,7 +64,10 @@ class CloudWorld:
     """When somebody else last changed an instance."""
     keys: set[str] = field(default_factory=lambda: {"demo"})
     """The AccessKeys that count."""
-    looks: int = 0
+    looked_at: dict[str, float] = field(default_factory=dict)
+    """When the endpoints of an instance were last asked for."""
+    bend: Callable[[str, dict[str, str]], dict[str, str]] = lambda _, parameters: parameters
+    """What becomes of the parameters of a call on its way: a cloud may err as well."""
     _cloud: Cloud = field(init=False)
     _requests: int = 0
 
@@ -87,10 +90,15 @@ class CloudWorld:
         record = self._cloud.find(instance_id)
         return None if record is None else look(record, self.clock())
 
+    def is_in(self, region: str, instance_id: str) -> bool:
+        """Whether the instance is in this region."""
+        return self._cloud.find(instance_id, region) is not None
+
     def answer(self, action: str, parameters: dict[str, str], key_id: str) -> Reply:
         """Carry a call out, and note it if it was to change something."""
         self._requests += 1
         request_id = f"5D622714-AEDD-4609-9167-{self._requests:012d}"
+        parameters = self.bend(action, parameters)
         try:
             if key_id not in self.keys:
                 raise refusal("InvalidAccessKeyId.NotFound")
@@ -100,8 +108,8 @@ class CloudWorld:
             reply, code = failure(request_id, "simulator", error), error.code
         if action in set(Action):
             self.ledger.append(Entry(_now(), Action(action), parameters["InstanceId"], request_id, code))
-        else:
-            self.looks += 1
+        elif action == NET_INFO:
+            self.looked_at[parameters["InstanceId"]] = _now()
         return reply
 
     def answer_as_before(self, action: str, parameters: dict[str, str], key_id: str) -> Reply:

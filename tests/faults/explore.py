@@ -1,9 +1,12 @@
 """Runs one plan and says what was wrong about it."""
 
 import asyncio
+import gc
 import logging
+import sys
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -49,6 +52,20 @@ class Run:
             f"  again: put the first line into a file in tests/faults/regressions, and run\n"
             f'  make pytest PYTEST_ARGS="tests/faults/test_regressions.py -k {self.plan.scenario}"'
         )
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Run thousands of plans without coverage, which makes each three times as long; smaller tests cover all."""
+    tracer, profiler = sys.gettrace(), sys.getprofile()
+    sys.settrace(None)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        sys.settrace(tracer)
+        sys.setprofile(profiler)
 
 
 @cache

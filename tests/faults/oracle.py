@@ -5,13 +5,16 @@ instances. It shares no code with the rules that it judges.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from tair_operator.models import ANNOTATION_APPROVE, Action
 from tair_operator.ports import Key
-from tair_operator.reconcile import FENCE_SECONDS
+from tair_operator.reconcile import FENCE_SECONDS, LOOK_MAX
 from tair_operator.situation import Verb
 from tests.faults.cloud import STALE_SECONDS, Exchange
 from tests.faults.kubernetes import Body, path_of
@@ -40,6 +43,8 @@ class Judge:
     """The uid of the resource that the last call was made for."""
     _sent: set[str] = field(default_factory=set)
     """Ids of the intents that a call was made for."""
+    _futile: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """How often a resource called since this many calls had an effect."""
 
     def __post_init__(self) -> None:
         self.world.seam.watchers.append(self.look)
@@ -137,8 +142,9 @@ class Judge:
         body = announced[0]
         self._caller = body["metadata"]["uid"]
         self._sent.add(body["status"]["operation"]["id"])
-        for text in (*self._unwanted(body, action), *self._claimed(body, claims), *self._unguarded(body, action)):
-            self.find(f"{action} is called {text}")
+        for judge in (self._misplaced, self._unwanted, self._claimed, self._repeated, self._unguarded):
+            for text in judge(body, action):
+                self.find(f"{action} is called {text}")
 
     def _announces(self, body: Body, action: Action) -> bool:
         operation = body["status"].get("operation") or {}
@@ -163,13 +169,37 @@ class Judge:
             if version is not None and ends >= _now() - seconds:
                 yield version
 
-    def _claimed(self, body: Body, claims: list[Body]) -> Iterator[str]:
-        is_leaving = bool(body["metadata"].get("deletionTimestamp"))
-        for other in claims:
-            if other is body or other["metadata"].get("deletionTimestamp"):
+    def _misplaced(self, body: Body, _: Action) -> Iterator[str]:
+        cloud, instance_id = self.world.cloud, body["spec"]["instanceId"]
+        if not cloud.is_in(body["spec"]["regionId"], instance_id):
+            yield "for an instance in another region"
+        age = _now() - cloud.looked_at[instance_id]
+        if age > LOOK_MAX.total_seconds() + FENCE_SECONDS:
+            yield f"on a look that is {age:.0f} s old"
+        if body["spec"].get("suspend"):
+            yield f"although {body['metadata']['name']} is suspended"
+
+    def _claimed(self, body: Body, _action: Action) -> Iterator[str]:
+        is_leaving, name = bool(body["metadata"].get("deletionTimestamp")), body["metadata"]["name"]
+        for other in self.world.kubernetes.resources():
+            if other is body or not _is_rival(other, body):
                 continue
             if is_leaving or _rank(other) < _rank(body):
-                yield f"for {body['metadata']['name']} although {other['metadata']['name']} claims the instance as well"
+                yield f"for {name} although {other['metadata']['name']} claims the instance as well"
+        for path, versions in self.world.kubernetes.history.items():
+            for (_, before), (since, after) in pairwise(versions):
+                # A process that started later never saw the other one.
+                is_recent = since > max(_now() - self.world.policy.settle.total_seconds(), self.world.started_at)
+                was_owner = before is not None and _is_rival(before, body) and _rank(before) < _rank(body)
+                if is_recent and was_owner and (after is None or not _is_rival(after, body)):
+                    yield f"{_now() - since:.0f} s after {path} managed the instance"
+
+    def _repeated(self, body: Body, action: Action) -> Iterator[str]:
+        """After three releases without an effect a person has to look."""
+        uid, effects = body["metadata"]["uid"], len(self.effects())
+        self._futile[uid, effects] += 1
+        if action is Action.RELEASE and self._futile[uid, effects] > 3:
+            yield f"for the {self._futile[uid, effects]}th time, without an effect"
 
     def _unguarded(self, body: Body, action: Action) -> Iterator[str]:
         if action is Action.ALLOCATE:
@@ -178,14 +208,22 @@ class Judge:
         release, cloud = body["spec"].get("release") or {}, self.world.cloud
         if self.world.grant.are_releases_held:
             yield "although releases are held"
+        policy, started = self.world.policy, [e.time for e in cloud.ledger if e.is_effective and e.action is action]
+        # Status tells times to the second, and a call leaves within one of its intent.
+        window = policy.release_budget_window.total_seconds() - FENCE_SECONDS - 1
+        recent = [time for time in started if _now() - time < window]
+        if policy.release_budget and len(recent) >= policy.release_budget:
+            yield f"although the budget holds {policy.release_budget} and {len(recent)} were made"
         has_allocated = any(entry.is_effective and entry.action is Action.ALLOCATE for entry in cloud.ledger)
         is_leaving = bool(body["metadata"].get("deletionTimestamp"))
-        if release.get("approval") == "Required" or (is_leaving and not has_allocated):
-            plans = [version["status"].get("plan") for version in self._versions_within(body, float("inf"))]
-            shown = [plan["id"] for plan in plans if plan is not None]
-            if body["metadata"].get("annotations", {}).get(ANNOTATION_APPROVE, "none") not in shown[-1:]:
-                yield "without the approval that it needs"
         clock = self.world.clock.now()
+        if policy.needs_approval or release.get("approval") == "Required" or (is_leaving and not has_allocated):
+            plans = [version["status"].get("plan") for version in self._versions_within(body, float("inf"))]
+            [shown] = [plan for plan in plans if plan is not None][-1:] or [{"id": "none", "expiresAt": ""}]
+            if body["metadata"].get("annotations", {}).get(ANNOTATION_APPROVE) != shown["id"]:
+                yield "without the approval that it needs"
+            elif clock > datetime.fromisoformat(shown["expiresAt"]):
+                yield f"on a plan that lapsed at {shown['expiresAt']}"
         if release.get("window") == "Maintenance" and (clock.hour, clock.minute) < WINDOW_OPENS:
             yield "outside of the maintenance window"
         for field_name, kind in PLACES:
@@ -255,6 +293,15 @@ def _wants(body: Body) -> bool | None:
         return False if body["spec"].get("deletionPolicy") == "Release" else None
     wanted: bool | None = body["spec"].get("directConnection")
     return wanted
+
+
+def _is_rival(other: Body, body: Body) -> bool:
+    """Whether another resource claims the same instance and stays."""
+    return (
+        other["spec"]["instanceId"] == body["spec"]["instanceId"]
+        and other["metadata"]["uid"] != body["metadata"]["uid"]
+        and not other["metadata"].get("deletionTimestamp")
+    )
 
 
 def _rank(body: Body) -> tuple[str, str]:

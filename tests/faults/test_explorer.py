@@ -6,16 +6,13 @@ end alike a share in turn. ``make explore`` takes them all, and more pairs.
 
 import gc
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tair_operator.models import Action
-from tests.faults.explore import Run, explore, reference
+from tests.faults.explore import Run, explore, reference, untraced
 from tests.faults.faults import Family, Fault, Kind, Plan, Point, Step, faults_at, single_plans
 from tests.faults.scenarios import SCENARIOS
 
@@ -26,20 +23,6 @@ SHOWN = 5
 RELEASE = str(Action.RELEASE)
 
 pytestmark = pytest.mark.timeout(3600)
-
-
-@contextmanager
-def untraced() -> Iterator[None]:
-    """Run thousands of plans without coverage, which makes each three times as long; smaller tests cover all."""
-    tracer, profiler = sys.gettrace(), sys.getprofile()
-    sys.settrace(None)
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        sys.settrace(tracer)
-        sys.setprofile(profiler)
 
 
 def failing(plans: list[Plan]) -> str:

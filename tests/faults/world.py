@@ -22,7 +22,7 @@ from tair_operator.cluster import KubernetesCluster
 from tair_operator.cluster.server import Api
 from tair_operator.handlers import Approvals, needs_pass
 from tair_operator.models import Action
-from tair_operator.ports import Key
+from tair_operator.ports import Cloud, Key
 from tair_operator.queue import Priority, WorkQueue
 from tair_operator.reconcile import Reconciler
 from tair_operator.runtime import Operator
@@ -51,12 +51,16 @@ class World:
     policy: Policy = POLICY
     grant: Grant = field(default_factory=lambda: Grant(EVERYTHING))
     may_call: Callable[[], bool] = lambda: True
+    wrap: Callable[[Cloud], Cloud] = lambda cloud: cloud
+    """What stands between the reconciler and its client of the cloud."""
     errors: list[str] = field(default_factory=list)
     """What nobody foresaw: exceptions that ended a task or a pass."""
     sends: list[Callable[[Action, str], None]] = field(default_factory=list)
     """Called when the first byte of a mutating call leaves."""
     clock: VirtualClock = field(default_factory=VirtualClock)
     starts: int = 0
+    started_at: float = 0.0
+    """When the process of the moment was started."""
     _ids: "count[int]" = field(default_factory=count)
     _tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
 
@@ -86,6 +90,7 @@ class World:
     def start(self) -> None:
         """Start a process, with nothing in its memory."""
         self.starts += 1
+        self.started_at = asyncio.get_running_loop().time()
         self.seam.alive = self.starts
         self.seam.crashed.clear()
         loop, known = asyncio.get_running_loop(), self._tasks
@@ -157,7 +162,7 @@ class World:
         )
         return Reconciler(
             cluster=cluster,
-            cloud=cloud,
+            cloud=self.wrap(cloud),
             clock=self.clock,
             policy=self.policy,
             grant=granting(lambda _: self.grant),
