@@ -5,7 +5,6 @@ answer without an error in it, or a ``CloudError`` that says whether the call
 was sent, whether it may have taken effect, and what to do next.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ from importlib.metadata import version
 import aiohttp
 
 from tair_operator.aliyun import errors, signing
-from tair_operator.aliyun.counts import CANCELLED, OK, count_request
+from tair_operator.aliyun.counts import OK, counted
 from tair_operator.aliyun.credentials import Credentials
 from tair_operator.aliyun.endpoints import Endpoint, endpoint_of
 from tair_operator.aliyun.limiter import retry_after
@@ -23,8 +22,6 @@ from tair_operator.aliyun.replies import Fields, UnreadableError, failure_in, is
 from tair_operator.aliyun.wire import KEEP_ALIVE, Limits, RawReply, WireError, post
 from tair_operator.models import Action
 from tair_operator.ports import Clock, CloudError
-
-logger = logging.getLogger(__name__)
 
 API_VERSION = "2015-01-01"
 
@@ -90,37 +87,19 @@ class Exchange:
 
         """
         endpoint = self._endpoint(call.region_id)
-        started, sent_at = self._clock.monotonic(), self._clock.now()
+        sent_at = self._clock.now()
         query = signing.canonical_query(call.parameters)
         headers = self._headers(call, endpoint, query, sent_at)
-        code, is_sent, status, request_id = CANCELLED, True, None, None
-        try:
-            raw = await post(self._session, f"{endpoint}/?{query}", headers, limits)
+        with counted(call.action, endpoint.host, self._clock.monotonic) as request:
+            try:
+                raw = await post(self._session, f"{endpoint}/?{query}", headers, limits)
+            except WireError as error:
+                self._warm_until.pop(endpoint, None)
+                raise _broken(call, endpoint, error) from error
             self._note_connection(endpoint, raw)
             reply = _judge(call, raw, sent_at)
-            code, status, request_id = OK, reply.http_status, reply.request_id
-        except WireError as error:
-            self._warm_until.pop(endpoint, None)
-            failure = _broken(call, endpoint, error)
-            code, is_sent, status = failure.code, failure.sent, failure.http_status
-            raise failure from error
-        except CloudError as error:
-            code, status, request_id = error.code, error.http_status, error.request_id
-            raise
-        else:
-            return reply
-        finally:
-            seconds = self._clock.monotonic() - started
-            count_request(call.action, seconds, code, http_status=status, is_sent=is_sent)
-            facts = {
-                "action": call.action,
-                "host": endpoint.host,
-                "code": code,
-                "http_status": status,
-                "request_id": request_id,
-                "seconds": round(seconds, 6),
-            }
-            logger.debug("%s at %s: %s", call.action, endpoint.host, code, extra=facts)
+            request.code, request.http_status, request.request_id = OK, reply.http_status, reply.request_id
+        return reply
 
     def _endpoint(self, region_id: str) -> Endpoint:
         return endpoint_of(region_id, vpc=self._vpc, override=self._override)

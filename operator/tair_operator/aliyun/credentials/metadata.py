@@ -7,7 +7,6 @@ may do this acts as its node, so nothing uses it unless it was chosen.
 Source: "Instance RAM roles" and "Instance metadata" in the ECS documentation.
 """
 
-import logging
 import re
 import time
 from datetime import timedelta
@@ -16,13 +15,11 @@ from http import HTTPStatus
 import aiohttp
 
 from tair_operator.aliyun import errors
-from tair_operator.aliyun.counts import CANCELLED, OK, count_request
+from tair_operator.aliyun.counts import OK, counted
 from tair_operator.aliyun.credentials.keys import Credentials, trouble
 from tair_operator.aliyun.credentials.sts import read_session
 from tair_operator.aliyun.replies import Fields, UnreadableError, parse
 from tair_operator.aliyun.wire import Limits, RawReply, WireError, request
-
-logger = logging.getLogger(__name__)
 
 LIMITS = Limits(connect=timedelta(seconds=2), total=timedelta(seconds=2), body=64 * 1024)
 
@@ -82,21 +79,16 @@ class EcsRole:
         headers = dict(headers or {})
         if token is not None:
             headers["x-aliyun-ecs-metadata-token"] = token
-        started, code, is_sent, status = time.monotonic(), CANCELLED, True, None
-        try:
-            raw = await request(self._session, method, self._endpoint + path, headers, LIMITS)
-        except WireError as error:
-            message = f"{self._endpoint}: {error}; only an ECS instance can reach the metadata service"
-            is_sent = error.sent
-            code = errors.NO_ANSWER if is_sent else errors.CONNECTION_FAILED
-            raise trouble(code, message, action=action) from error
-        else:
-            status = raw.http_status
+        with counted(action, self._endpoint, time.monotonic) as counting:
+            try:
+                raw = await request(self._session, method, self._endpoint + path, headers, LIMITS)
+            except WireError as error:
+                message = f"{self._endpoint}: {error}; only an ECS instance can reach the metadata service"
+                code = errors.NO_ANSWER if error.sent else errors.CONNECTION_FAILED
+                raise trouble(code, message, action=action) from error
             # It has no codes of its own.
-            code = OK if status == HTTPStatus.OK else f"HTTP {status}"
-        finally:
-            count_request(action, time.monotonic() - started, code, http_status=status, is_sent=is_sent)
-        logger.debug("%s: HTTP status %d", action, raw.http_status)
+            counting.code = OK if raw.http_status == HTTPStatus.OK else f"HTTP {raw.http_status}"
+            counting.http_status = raw.http_status
         return raw
 
     def _fields(self, raw: RawReply) -> Fields:

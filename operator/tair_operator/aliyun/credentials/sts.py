@@ -9,7 +9,6 @@ Alibaba's credentials packages, which the tests compare this with.
 """
 
 import hashlib
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from importlib.metadata import version
 import aiohttp
 
 from tair_operator.aliyun import errors, signing
-from tair_operator.aliyun.counts import CANCELLED, OK, count_request
+from tair_operator.aliyun.counts import OK, counted
 from tair_operator.aliyun.credentials.keys import Credentials, account_of, mistake_in, trouble
 from tair_operator.aliyun.endpoints import Endpoint, endpoint_of
 from tair_operator.aliyun.limiter import retry_after
@@ -27,8 +26,6 @@ from tair_operator.aliyun.replies import Fields, UnreadableError, failure_in, is
 from tair_operator.aliyun.wire import Limits, RawReply, WireError, post
 from tair_operator.models import Reason
 from tair_operator.ports import Clock, CloudError
-
-logger = logging.getLogger(__name__)
 
 AUDIENCE = "sts.aliyuncs.com"
 """Whom a token is for: STS accepts no other."""
@@ -168,29 +165,21 @@ class Sts:
         if left > timedelta(0):
             message = "STS asked for a pause, which is not over yet"
             raise trouble(errors.PAUSED, message, action=question.action, retry_after=left)
-        started, code, is_sent, status = self._clock.monotonic(), CANCELLED, True, None
         try:
-            raw = await post(self._session, url, headers, LIMITS, body)
-            status = raw.http_status
-            found = _credentials_in(_judge(question, raw), question)
-            code = OK
-        except WireError as error:
-            is_sent = error.sent
-            code = errors.NO_ANSWER if is_sent else errors.CONNECTION_FAILED
-            message = f"{self._endpoint.host}: {redact(str(error), question.secrets)}"
-            raise trouble(code, message, action=question.action) from error
+            with counted(question.action, self._endpoint.host, self._clock.monotonic) as request:
+                try:
+                    raw = await post(self._session, url, headers, LIMITS, body)
+                except WireError as error:
+                    code = errors.NO_ANSWER if error.sent else errors.CONNECTION_FAILED
+                    message = f"{self._endpoint.host}: {redact(str(error), question.secrets)}"
+                    raise trouble(code, message, action=question.action) from error
+                found = _credentials_in(_judge(question, raw), question)
+                request.code, request.http_status = OK, raw.http_status
         except CloudError as error:
-            code = error.code
             if error.reason is Reason.THROTTLED:
                 self._pause(account, error.retry_after or _PAUSE)
             raise
-        else:
-            return found
-        finally:
-            seconds = self._clock.monotonic() - started
-            count_request(question.action, seconds, code, http_status=status, is_sent=is_sent)
-            facts = {"action": question.action, "host": self._endpoint.host, "code": code}
-            logger.debug("%s at %s: %s", question.action, self._endpoint.host, code, extra=facts)
+        return found
 
     def _pause(self, account: str, length: timedelta) -> None:
         now = self._clock.monotonic()
