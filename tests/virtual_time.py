@@ -7,9 +7,11 @@ import asyncio
 import heapq
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.builders import NOW
+
+T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -55,10 +57,10 @@ def virtually(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
     return run
 
 
-def run_virtually(test: Coroutine[Any, Any, None]) -> None:
+def run_virtually(test: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on a loop with virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(test)
+        return runner.run(test)
 
 
 def now() -> float:

@@ -177,13 +177,17 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "C6": Row(
         "A write is refused: the resource is gone, the schema or the permissions do not allow it.",
-        "The status stands still, and the log says which write was refused; each resource is tried again with a growing pause.",
+        "The status stands still, and the log says which write was refused; each resource is tried again with a growing "
+        "pause. What became of a call is stored once that is permitted; until then the log has its RequestId every minute.",
         plans=(
             "release/PATCH-intent.1:before:422",
             "release/PATCH-intent.1:before:403",
             "release/PATCH-answer.1:before:403",
         ),
-        tests=(f"{CLUSTER}a_status_that_the_schema_refuses_is_no_conflict",),
+        tests=(
+            f"{CLUSTER}a_status_that_the_schema_refuses_is_no_conflict",
+            f"{CLUSTER}an_answer_that_is_refused_is_written_once_somebody_has_mended_it_and_told_in_the_log_until_then",
+        ),
     ),
     "C7": Row(
         "The API server throttles (429).",

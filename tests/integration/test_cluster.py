@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -27,6 +28,7 @@ from tair_operator.ports import ClusterUnavailableError, ConflictError
 from tair_operator.stopwatch import timing
 from tests.builders import KEY, NOW, operation, resource, seconds
 from tests.meters import Meter
+from tests.virtual_time import now, run_virtually
 
 STORED = {
     "metadata": {"name": "orders-cache", "namespace": "shop", "uid": "uid-1", "resourceVersion": "2"},
@@ -34,6 +36,11 @@ STORED = {
 }
 FAILED_TEST = (422, {"reason": "Invalid", "message": "the server rejected our request", "details": {}})
 BAD_STATUS = (422, {"reason": "Invalid", "message": "is invalid", "details": {"causes": [{"field": "status.history"}]}})
+REFUSALS = {
+    "schema": BAD_STATUS,
+    "policy": (422, {"reason": "Invalid", "message": "ValidatingAdmissionPolicy 'x' denied request", "details": {}}),
+    "role": (403, {"reason": "Forbidden", "message": "may not patch"}),
+}
 UNAVAILABLE = (503, {"reason": "ServiceUnavailable", "message": "try later"})
 
 
@@ -123,9 +130,10 @@ async def test_a_view_that_is_stale_is_a_conflict(reply: tuple[int, object]) -> 
     assert script.bodies[0][0] == {"op": "test", "path": "/metadata/resourceVersion", "value": "1"}
 
 
-async def test_a_status_that_the_schema_refuses_is_no_conflict() -> None:
-    async with serving(BAD_STATUS) as (cluster, _):
-        with pytest.raises(ClusterUnavailableError, match="422 Invalid: is invalid"):
+@pytest.mark.parametrize("kind", ["schema", "policy"])
+async def test_a_status_that_the_schema_refuses_is_no_conflict(kind: str) -> None:
+    async with serving(REFUSALS[kind]) as (cluster, _):
+        with pytest.raises(ClusterUnavailableError, match=r"422 Invalid: (is invalid|ValidatingAdmissionPolicy)"):
             await cluster.write_status(resource(), resource().status)
 
 
@@ -143,6 +151,56 @@ async def test_an_answer_is_written_in_the_end(monkeypatch: pytest.MonkeyPatch) 
         ("add", "/status/operation"),
         ("add", "/status/requestId"),
     ]
+
+
+@dataclass
+class Refusing:
+    """In place of ``Api``: an API server that answers so, and the times at which it was asked."""
+
+    reply: tuple[int, object]
+    asked: list[float] = field(default_factory=list)
+
+    async def request(self, *_: object) -> tuple[int, object]:
+        self.asked.append(now())
+        return self.reply
+
+
+@pytest.mark.parametrize("reply", REFUSALS.values(), ids=REFUSALS)
+def test_an_answer_that_is_refused_is_written_once_somebody_has_mended_it_and_told_in_the_log_until_then(
+    caplog: pytest.LogCaptureFixture, reply: tuple[int, object]
+) -> None:
+    api, answered = Refusing(reply), operation(outcome=Outcome.ACCEPTED, request_id="R-1")
+
+    async def mend_after_an_hour() -> bool:
+        writing = asyncio.create_task(KubernetesCluster(cast("server.Api", api)).write_answer(resource(), answered))
+        await asyncio.sleep(3600)
+        api.reply = (200, STORED)
+        return await writing
+
+    assert run_virtually(mend_after_an_hour())
+    # Seconds at first, since a Role may be a moment late; then a minute, for as long as it takes.
+    assert api.asked == [0, 1, 6, *range(21, 3660, 60)]
+    refused = len(api.asked) - 1
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * refused
+    assert caplog.text.count("ReleaseDirectConnection, Accepted, RequestId R-1: not recorded") == refused
+
+
+def test_a_refusal_after_an_outage_is_tried_again_at_once() -> None:
+    """An API server that has just started may not know the Roles yet."""
+    api = Refusing(UNAVAILABLE)
+
+    async def come_back() -> bool:
+        writing = asyncio.create_task(
+            KubernetesCluster(cast("server.Api", api)).write_answer(resource(), operation(outcome=Outcome.UNKNOWN))
+        )
+        await asyncio.sleep(60)
+        api.asked, api.reply = [], REFUSALS["role"]
+        await asyncio.sleep(6)
+        api.reply = (200, STORED)
+        return await writing
+
+    assert run_virtually(come_back())
+    assert [later - earlier for earlier, later in pairwise(api.asked)] == [1, 5]
 
 
 @pytest.mark.parametrize("reply", [FAILED_TEST, (404, {"reason": "NotFound"})])

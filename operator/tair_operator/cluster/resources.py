@@ -6,6 +6,7 @@ on, so a stale view is refused by the API server.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
+from tair_operator.audit import facts
 from tair_operator.cluster.server import (
     COMPONENT,
     CONFLICT,
@@ -41,6 +43,8 @@ logger = logging.getLogger(__name__)
 LIST_LIMIT = 500
 EVENT_MESSAGE_MAX = 1024
 ANSWER_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+REFUSED_PAUSES = (1.0, 5.0, 15.0, 60.0)
+"""Between attempts to store an answer that the API server refuses: somebody has to mend a Role or the CRD first."""
 
 _RESOURCES = f"/apis/{GROUP}/{VERSION}"
 
@@ -105,13 +109,17 @@ class Resources:
             {"op": "add", "path": "/status", "value": _dump(status)},
         ]
         code, body = await self.api.request("PATCH", f"{_path(_key(resource))}/status", patch)
-        if code == CONFLICT or _is_gone(code, body) or (code == UNPROCESSABLE and not _names_a_field(body)):
+        if code == CONFLICT or _is_gone(code, body) or (code == UNPROCESSABLE and not is_refusal(code, body)):
             message = f"{_key(resource)} changed while it was looked at"
             raise ConflictError(message)
         return _parse(expect(code, body))
 
     async def write_answer(self, resource: TairInstance, operation: Operation) -> bool:
-        """Store what became of a call; repeat until it is written or the resource has moved on."""
+        """Store what became of a call; repeat until it is written or the resource has moved on.
+
+        Not even a refusal is a reason to give up: status would say for good that nobody knows what became of the call.
+        Until somebody mends what refuses it, the log says it again and again.
+        """
         patch: list[dict[str, Any]] = [
             {"op": "test", "path": "/metadata/uid", "value": resource.metadata.uid},
             {"op": "test", "path": "/status/operation/id", "value": operation.id},
@@ -121,18 +129,28 @@ class Resources:
         ]
         if operation.request_id is not None:
             patch.append({"op": "add", "path": "/status/requestId", "value": operation.request_id})
-        path, attempt = f"{_path(_key(resource))}/status", 0
+        path, attempt, refusals = f"{_path(_key(resource))}/status", 0, 0
         while True:
             try:
                 code, body = await self.api.request("PATCH", path, patch)
-                if _is_gone(code, body) or (code == UNPROCESSABLE and not _names_a_field(body)):
+                if _is_gone(code, body) or (code == UNPROCESSABLE and not is_refusal(code, body)):
                     # An attempt before may have written it, with an answer that was lost.
                     return attempt > 0 and await self._shows(resource, operation)
                 expect(code, body)
             except ClusterUnavailableError as error:
-                pause = ANSWER_PAUSES[min(attempt, len(ANSWER_PAUSES) - 1)]
-                attempt += 1
-                logger.warning("The answer is not recorded yet, trying again in %.1f s: %s", pause, error)
+                is_refused = isinstance(error, ClusterRefusedError)
+                attempt, refusals = attempt + 1, refusals + 1 if is_refused else 0
+                pause = _pause(REFUSED_PAUSES, refusals) if is_refused else _pause(ANSWER_PAUSES, attempt)
+                logger.log(
+                    logging.ERROR if is_refused else logging.WARNING,
+                    "%s, %s, RequestId %s: not recorded in the status yet, trying again in %.1f s: %s",
+                    operation.action,
+                    operation.outcome,
+                    operation.request_id,
+                    pause,
+                    error,
+                    extra=facts(resource),
+                )
                 with waiting():
                     await asyncio.sleep(pause)
             else:
@@ -234,9 +252,8 @@ def _is_gone(status: int, body: dict[str, Any]) -> bool:
     return status == NOT_FOUND and body.get("reason") == "NotFound"
 
 
-def _names_a_field(body: dict[str, Any]) -> bool:
-    """Tell a status that the schema refuses from a failed ``test``: only the former names the field."""
-    return bool((body.get("details") or {}).get("causes"))
+def _pause(pauses: Sequence[float], attempt: int) -> float:
+    return pauses[min(attempt, len(pauses)) - 1]
 
 
 def _parse(item: dict[str, Any]) -> TairInstance:
