@@ -16,6 +16,7 @@ from tests.cluster.helm import (
     EVERYTHING,
     NAMESPACE,
     RELEASE_NAME,
+    ROOT,
     Helm,
     Manifest,
     environment,
@@ -23,6 +24,7 @@ from tests.cluster.helm import (
     only,
 )
 from tests.controlplane import find_chart_tools
+from tests.gitops.pack import operator_values
 from tests.stage import CRD
 
 # Whoever runs this file alone may have Helm built by it, once.
@@ -104,6 +106,25 @@ def test_values_reach_the_operator_as_they_were_written(helm: Helm) -> None:
     assert yaml.safe_load(access) == {
         key: yaml.safe_load(EVERYTHING.read_text())["access"][key] for key in ("releases", "rules")
     }
+
+
+@pytest.mark.parametrize("tool", ["argocd", "flux"])
+def test_the_gitops_examples_install_an_operator_that_only_looks_and_acts_once_one_line_is_gone(
+    helm: Helm, tmp_path: Path, tool: str
+) -> None:
+    values, rendered = operator_values()[tool], []
+    for _ in range(2):
+        (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+        rendered.append(helm.render("--values", tmp_path / "values.yaml"))
+        values["settings"].pop("mode", None)
+    environs = [environment(only(manifests, "Deployment")) for manifests in rendered]
+    [access, unchanged] = [only(manifests, "ConfigMap")["data"]["access.yaml"] for manifests in rendered]
+
+    assert [environ.pop(f"{PREFIX}MODE", "Act") for environ in environs] == ["Observe", "Act"]
+    assert environs[0] == environs[1]
+    assert environs[0][f"{PREFIX}FIRST_CONTACT_RELEASE"] == "RequireApproval"
+    assert access == unchanged
+    assert parse_access(access) == parse_access((ROOT / "examples/access-first-install.yaml").read_text())
 
 
 def test_a_service_monitor_selects_the_service(helm: Helm) -> None:

@@ -13,7 +13,7 @@ import yaml
 from tair_operator.models import Outcome, TairInstance, TairInstanceStatus
 from tair_operator.plan import decide
 from tair_operator.ports import CloudError, Observation
-from tair_operator.situation import Context, Verb
+from tair_operator.situation import Context, Policy, Verb
 from tair_operator.status import Look, next_status
 from tests.builders import (
     GONE,
@@ -128,6 +128,7 @@ CASES: Final[dict[str, tuple[Fixture, Expected]]] = {
     ),
     "waits for its window": (after_a_pass(wants(release=CLOSED_WINDOW), THERE), WORKING),
     "drains": (after_a_pass(wants(release={"drainSeconds": 60}), THERE), WORKING),
+    "planned in mode Observe": (after_a_pass(wants(), THERE, context(policy=Policy(is_observing_only=True))), WORKING),
     "releases are held": (after_a_pass(wants(), THERE, context(held=True)), WORKING),
     "throttled": (after_a_pass(wants(), cloud_error("Throttling.User")), WORKING),
     "cloud unreachable": (after_a_pass(wants(), cloud_error()), WORKING),

@@ -24,6 +24,13 @@ def manifests(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text()))
 
 
+def operator_values() -> dict[str, dict[str, Any]]:
+    """Return the values of the chart with which each tool installs the operator."""
+    [application] = [one for one in manifests(ARGO / "application.yaml") if "helm" in one["spec"]["source"]]
+    [release] = [one for one in manifests(PACK / "flux/operator.yaml") if one["kind"] == "HelmRelease"]
+    return {"argocd": application["spec"]["source"]["helm"]["valuesObject"], "flux": release["spec"]["values"]}
+
+
 def flux_expressions() -> dict[str, str]:
     """Return the healthCheckExprs for a TairInstance."""
     [found] = [

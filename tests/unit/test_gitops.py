@@ -6,8 +6,8 @@ import pytest
 import yaml
 from lupa import lua51
 
-from tests.gitops.cases import CASES, WAITS, Fixture
-from tests.gitops.pack import ACTIONS, ARGO, DISCOVERY, HEALTH, PACK, SCRIPTS, manifests
+from tests.gitops.cases import CASES, ROOT, WAITS, Fixture
+from tests.gitops.pack import ACTIONS, ARGO, DISCOVERY, HEALTH, PACK, SCRIPTS, manifests, operator_values
 from tests.kstatus import verdict
 
 
@@ -94,6 +94,15 @@ def test_definition_operator_and_resources_come_in_that_order() -> None:
     }
 
     assert waves == {"tair-definition": -2, "tair-operator": -1, "tair-instances-shop": 0}
+
+
+def test_both_tools_install_the_same_operator_with_the_access_list_of_a_first_install() -> None:
+    argocd, flux = operator_values().values()
+    example = yaml.safe_load((ROOT / "examples/access-first-install.yaml").read_text())
+
+    # Argo CD applies the CRD before, in a wave of its own.
+    assert argocd == flux | {"crds": {"enabled": False}}
+    assert flux["access"]["rules"] == example["rules"]
 
 
 def test_no_example_deletes_a_resource_without_a_person() -> None:
