@@ -149,6 +149,18 @@ def test_alerts_and_dashboard_go_where_they_are_looked_for(helm: Helm) -> None:
     assert dashboard["metadata"]["labels"].items() >= {"grafana_dashboard": "1", "team": "platform"}.items()
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_each_alert_names_its_page_where_the_runbooks_are_kept(helm: Helm, slash: str) -> None:
+    address = "https://git.example.org/platform/tair-operator/blob/main/docs/runbooks"
+    options = ("--set", "prometheusRule.enabled=true", "--set", f"prometheusRule.runbookUrl={address}{slash}")
+    groups = only(helm.render(*options), "PrometheusRule")["spec"]["groups"]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+    assert {each["annotations"]["runbook_url"].removeprefix(f"{address}/") for each in alerts} == {
+        page.name for page in (ROOT / "docs/runbooks").iterdir()
+    }
+
+
 def test_the_service_reaches_the_pods_of_the_operator_and_not_that_of_the_test(helm: Helm) -> None:
     manifests = helm.render()
     selector = only(manifests, "Service")["spec"]["selector"].items()
@@ -220,6 +232,7 @@ REFUSED = {
     "resources.limit.cpu=1": "at '/resources': additional properties 'limit' not allowed",
     "serviceMonitor.enabled=true": "serviceMonitor.enabled: this cluster does not serve monitoring.coreos.com/v1",
     "prometheusRule.enabled=true": "prometheusRule.enabled: this cluster does not serve monitoring.coreos.com/v1",
+    "prometheusRule.runbookUrl=wiki": "at '/prometheusRule/runbookUrl': 'wiki' does not match pattern",
     "watchNamespaces[0]=Shop": "at '/watchNamespaces/0': 'Shop' does not match pattern",
     "watchNamespaces={a,a}": "at '/watchNamespaces': items at 0 and 1 are equal",
     "watchNamespaces={a},tenants[0].namespace=b": "tenants: namespace b is not served: add it to watchNamespaces",

@@ -1,6 +1,8 @@
 """Chart and kustomize: what both render is compared field by field, and taken by a real API server as it is."""
 
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,6 +209,27 @@ def test_everything_of_the_monitoring_folder_is_in_the_chart_as_it_is(helm: Helm
     assert (
         json.loads(only(manifests, "ConfigMap", "tair-operator-dashboard")["data"]["tair-operator.json"]) == dashboard
     )
+
+
+def test_an_overlay_puts_the_address_of_the_runbooks_into_each_alert_as_the_value_of_the_chart_does(
+    helm: Helm, plane: ControlPlane, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs/how-to/monitor.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    [values] = [block for block in blocks if "apiVersion" not in block]
+    [overlay] = [block for block in blocks if "apiVersion" in block]
+    for folder in ("crds", "deploy"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    mine = tmp_path / "deploy/kustomize/overlays/mine"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(overlay)
+    (tmp_path / "values.yaml").write_text(values)
+    ours = helm.render("--values", tmp_path / "values.yaml")
+    theirs = kustomize(plane, mine)
+
+    assert only(ours, "PrometheusRule")["spec"] == only(theirs, "PrometheusRule")["spec"]
+    assert "https://example.com" not in yaml.safe_dump_all(theirs)
+    assert [each for each in theirs if each["metadata"]["name"].startswith("runbooks")] == []
 
 
 # --- accepted ---------------------------------------------------------------------------------------------------------
