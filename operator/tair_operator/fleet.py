@@ -17,6 +17,9 @@ from tair_operator import metrics
 from tair_operator.models import ConnectionState, DriftStatus, Operation, Outcome, Reason, TairInstance
 from tair_operator.ports import Key
 
+DELIBERATE = frozenset({Reason.WAITING_FOR_WINDOW, Reason.DRAINING, Reason.RELEASE_BUDGET, Reason.RELEASES_HELD})
+"""What a resource waits for because somebody wants it to. Stalled, as for an approval, and Suspended are at rest."""
+
 _REASONS = frozenset(str(reason) for reason in Reason)
 
 
@@ -31,6 +34,7 @@ class _Sight(NamedTuple):
     version: str
     group: _Group
     unready_since: datetime | None
+    """None while it is at rest, or waits because somebody wants it to."""
     drift: DriftStatus | None
     known: dict[str, Outcome]
     """Of which operations it is known what has become of them: of the last one, as a rule."""
@@ -54,6 +58,10 @@ class Fleet:
             # A LIST takes its time, and passes go on meanwhile.
             return
         sight = _sight_of(resource)
+        if sight.unready_since is not None:
+            # Ready may have been False for days, while the resource waited as somebody wants it to.
+            begun = before.unready_since or self.now()
+            sight = sight._replace(unready_since=max(sight.unready_since, begun))
         for operation in _operations_in(resource, before.known.keys() | sight.known.keys()):
             outcome = before.known.get(operation.id)
             if operation.outcome is Outcome.STARTED and outcome is not None:
@@ -93,7 +101,7 @@ class Fleet:
         return sum(1 for sight in self._sights.values() if sight.drift is not None)
 
     def oldest_unready(self) -> float:
-        """Return for how many seconds the one that waits longest has been as it is; 0 when none waits."""
+        """Return for how many seconds the slowest that should get ready by itself has not; 0 without one."""
         times = [sight.unready_since for sight in self._sights.values() if sight.unready_since is not None]
         return max(0.0, (self.now() - min(times)).total_seconds()) if times else 0.0
 
@@ -103,7 +111,9 @@ def _sight_of(resource: TairInstance) -> _Sight:
     ready = status.condition("Ready")
     reason = str(Reason.PENDING) if ready is None else ready.reason
     state = ConnectionState.UNKNOWN if status.direct_connection is None else status.direct_connection.state
-    is_at_rest = any(
+    # In mode Observe, what was looked at is Pending.
+    waits_on_purpose = reason in DELIBERATE or (reason == Reason.PENDING and state is not ConnectionState.UNKNOWN)
+    is_at_rest = waits_on_purpose or any(
         condition.type in {"Ready", "Stalled", "Suspended"} and condition.status == "True"
         for condition in status.conditions
     )

@@ -1,5 +1,6 @@
 """What the leader counts: resources by state, and each change once, whatever is read when and how often."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -256,6 +257,33 @@ def test_the_oldest_that_waits_is_as_old_as_its_ready_condition(
     fleet.note(resource(True, key=Key("shop", "fine"), uid="uid-2", status=ready_status(True)))
 
     assert fleet.oldest_unready() == expected
+
+
+def waiting(number: int, reason: Reason, state: ConnectionState = ConnectionState.ALLOCATED) -> TairInstance:
+    """Return a version of a resource that has not been ready for five hours."""
+    told = [condition("Ready", "False", reason, since=ago(18_000)), condition("Reconciling")]
+    return resource(False, resource_version=str(number), created=ago(20_000), status=status(state, conditions=told))
+
+
+@pytest.mark.parametrize(
+    "reason", ["WaitingForWindow", "Draining", "ReleaseBudget", "ReleasesHeld", "Pending"], ids=lambda reason: reason
+)
+def test_a_resource_that_waits_because_somebody_wants_it_to_is_not_slow_and_begins_afterwards(reason: str) -> None:
+    times = [NOW]
+    fleet, shown = Fleet(lambda: times[-1]), []
+    for number, now in enumerate([reason, Reason.RELEASING, Reason.INSTANCE_BUSY]):
+        fleet.note(waiting(number, Reason(now)))
+        shown.append(fleet.oldest_unready())
+        times.append(NOW + timedelta(minutes=1 + number))
+
+    # Releasing for a minute, from NOW + 1.
+    assert shown == [0, 0, 60]
+
+
+def test_a_resource_that_was_not_looked_at_yet_is_slow(fleet: Fleet) -> None:
+    fleet.note(waiting(1, Reason.PENDING, ConnectionState.UNKNOWN))
+
+    assert fleet.oldest_unready() == 18_000
 
 
 def test_without_any_resource_none_waits(fleet: Fleet) -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tair_operator.aliyun import errors
+from tair_operator.fleet import DELIBERATE
 from tair_operator.metrics import OTHER, catalogue
 from tair_operator.models import ConnectionState, Reason
 from tair_operator.ports import ErrorClass
@@ -163,7 +164,7 @@ def test_reasons_states_and_outcomes_in_the_rules_exist() -> None:
 def test_what_needs_a_person_and_what_goes_on_by_itself_are_told_apart() -> None:
     by_name = {rule.get("alert", rule.get("record")): rule["expr"] for rule in rules()}
     progressing = values("reason", by_name["tair_operator:resources_progressing:sum"])
-    deliberate = {"WaitingForWindow", "Draining", "ReleaseBudget", "ReleasesHeld", "ApprovalRequired", "Suspended"}
+    deliberate = {*DELIBERATE, Reason.APPROVAL_REQUIRED, Reason.SUSPENDED}
     fine = {"Allocated", "Released", "Observed", "EndpointMatches", "EndpointDiffers"}
 
     assert values("reason", by_name["TairInstanceStalled"]) == STALLED

@@ -64,8 +64,8 @@ resources = view(
 )
 oldest_unready = gauge(
     "tair_operator_oldest_unready_seconds",
-    "Since when the Ready condition of the resource that waits longest has not changed, of those that are neither "
-    "ready nor Stalled nor Suspended; 0 without one.",
+    "For how long the slowest of the resources that should get ready by themselves has not; 0 without one. Not counted "
+    "are those that are Stalled or Suspended, or wait for a window, drain, budget or brake, or in mode Observe.",
 )
 
 limiter_rate = view(
