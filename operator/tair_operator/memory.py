@@ -13,6 +13,10 @@ from tair_operator.models import Action, Operation, Outcome, TairInstance
 from tair_operator.ports import InstanceRef, Key, Principal
 from tair_operator.subject import has_worked, is_draining, seniority, target_of, unsettled
 
+LAST_CALL_KEPT = 3600.0
+"""For how many seconds the last call on an instance is remembered. The next one rests on a look that is seconds
+old, and nobody asks about what was before that look."""
+
 
 class _Claim(NamedTuple):
     seniority: tuple[str, str]
@@ -49,6 +53,9 @@ class Memory:
     """The other claims of an instance as they were when somebody asked last: no event tells of other shards."""
     _names: dict[Key, tuple[str, str]] = field(default_factory=dict)
     _owners: dict[str, _Ownership] = field(default_factory=dict)
+    """Kept for good, a few hundred bytes for each instance that was ever served. The last owner may have left for
+    another shard and act there; nobody tells when it is gone, and whoever comes after it here has to wait all the same.
+    """
 
     # --- since when facts are true ---
 
@@ -147,8 +154,9 @@ class Memory:
             return None
         return timedelta(seconds=now - owner.since)
 
-    def forget_all_but(self, resources: Collection[TairInstance]) -> None:
-        """Drop what is remembered of resources that are gone."""
+    def forget_all_but(self, resources: Collection[TairInstance], now: float) -> None:
+        """Drop what is remembered of resources that are gone, and of calls that nobody asks about any more."""
+        self._last = {ref: last for ref, last in self._last.items() if now - last[1] <= LAST_CALL_KEPT}
         uids = {resource.metadata.uid for resource in resources}
         for uid in self._facts.keys() - uids:
             del self._facts[uid]

@@ -130,7 +130,7 @@ class Reconciler:
     async def learn(self, resources: list[TairInstance]) -> None:
         """Take in a complete LIST: what other resources claim and have released, and what is gone."""
         self.policy = replace(self.policy, resync_floor=self._resync_floor(len(resources)))
-        self._memory.forget_all_but(resources)
+        self._memory.forget_all_but(resources, self.clock.monotonic())
         self._budgets.forget_all_but(resources)
         self.fleet.forget_all_but(resources)
         # The most senior first: whoever is noted after the owner of an instance does not look like one.

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tair_operator.memory import Memory, ReleaseBudget, ReleaseBudgets
+from tair_operator.memory import LAST_CALL_KEPT, Memory, ReleaseBudget, ReleaseBudgets
 from tair_operator.models import (
     Action,
     ConnectionState,
@@ -15,6 +15,7 @@ from tair_operator.models import (
     TairInstanceStatus,
 )
 from tair_operator.ports import InstanceRef, Key
+from tair_operator.reconcile import LOOK_MAX
 from tests.builders import ID, KEY, NOW, REGION, ago, operation, planned, resource, seconds, status
 
 REF = InstanceRef(ID, REGION)
@@ -77,7 +78,7 @@ def test_a_resource_that_is_gone_or_being_deleted_claims_nothing(how: str) -> No
     if how == "gone":
         memory.gone(OTHER)
     elif how == "not listed":
-        memory.forget_all_but([young])
+        memory.forget_all_but([young], 0)
     else:
         memory.note(resource(True, key=OTHER, uid="uid-2", created=ago(60), deleted=NOW), 0, is_served=True)
 
@@ -99,12 +100,38 @@ def test_who_takes_over_is_told_since_when() -> None:
     assert memory.owned_for(old, 130) is None
 
 
+def test_the_last_call_is_remembered_for_longer_than_a_look_is_good_for_and_not_for_ever() -> None:
+    """Of a call that is over: another resource that looked before it must not act on what it saw."""
+    memory = Memory(SETTLE)
+    memory.call_made(REF, "uid-1", operation(), 100)
+    memory.call_over(REF, "uid-1")
+    memory.forget_all_but([], 100 + LAST_CALL_KEPT)
+    kept = memory.called_since(REF, "uid-2", 99)
+    memory.forget_all_but([], 101 + LAST_CALL_KEPT)
+
+    assert kept
+    assert not memory.called_since(REF, "uid-2", 99)
+    assert 10 * LOOK_MAX.total_seconds() < LAST_CALL_KEPT
+
+
+def test_the_last_owner_is_remembered_for_ever() -> None:
+    """It may have gone to another shard, and act there until a moment before somebody else comes here."""
+    memory = Memory(SETTLE)
+    memory.note(resource(True), 0, is_served=True)
+    memory.gone(KEY)
+    memory.forget_all_but([], 1e6)
+    young = resource(True, key=OTHER, uid="uid-2")
+    memory.note(young, 1e6, is_served=True)
+
+    assert memory.owned_for(young, 1e6) == seconds(0)
+
+
 def test_facts_are_timed_from_when_they_were_first_named() -> None:
     memory = Memory(SETTLE)
     memory.keep("uid-1", frozenset({"busy"}), 10)
     memory.keep("uid-1", frozenset({"busy", "late"}), 15)
     ages = memory.ages("uid-1", 20)
-    memory.forget_all_but([])
+    memory.forget_all_but([], 20)
 
     assert ages == {"busy": seconds(10), "late": seconds(5)}
     assert memory.ages("uid-1", 20) == {}
@@ -233,7 +260,7 @@ def test_a_claim_of_another_shard_counts_until_the_next_answer() -> None:
     memory.note(mine, 0, is_served=True)
     memory.note_others(mine, [theirs], 0)
     second = memory.older_claim(mine)
-    memory.forget_all_but([mine])
+    memory.forget_all_but([mine], 0)
     after_a_list = memory.older_claim(mine)
     memory.note_others(mine, [], 50)
 
@@ -247,7 +274,7 @@ def test_what_is_known_of_other_shards_is_forgotten_with_the_last_resource_that_
     mine, theirs = resource(True), resource(True, key=OTHER, uid="uid-2", created=ago(60))
     memory.note(mine, 0, is_served=True)
     memory.note_others(mine, [theirs], 0)
-    memory.forget_all_but([])
+    memory.forget_all_but([], 20)
 
     assert memory.older_claim(mine) is None
 
