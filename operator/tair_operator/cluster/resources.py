@@ -141,8 +141,7 @@ class Resources:
                 is_refused = isinstance(error, ClusterRefusedError)
                 attempt, refusals = attempt + 1, refusals + 1 if is_refused else 0
                 pause = _pause(REFUSED_PAUSES, refusals) if is_refused else _pause(ANSWER_PAUSES, attempt)
-                logger.log(
-                    logging.ERROR if is_refused else logging.WARNING,
+                logger.warning(
                     "%s, %s, RequestId %s: not recorded in the status yet, trying again in %.1f s: %s",
                     operation.action,
                     operation.outcome,
