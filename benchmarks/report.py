@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.figures import table
+from benchmarks.figures import Spread, table
 
 Results = dict[str, Any]
 
@@ -18,107 +18,89 @@ def signed_call(results: Results) -> str:
     """Return the table of one signed call."""
     found = results["signed_call"]
     least = found[0]["cpu_ms"]["median"]
-    rows = [
-        [each["name"], spread(each["cpu_ms"], 2), spread(each["wall_ms"], 1), f"{each['cpu_ms']['median'] / least:.0f}"]
-        for each in found
-    ]
-    return table(["client", "CPU ms per call", "wall ms per call", "times our CPU"], rows)
+    rows = [each | {"times": each["cpu_ms"]["median"] / least} for each in found]
+    columns = {
+        "client": "{name}",
+        "CPU ms per call": "{cpu_ms:.2f}",
+        "wall ms per call": "{wall_ms:.1f}",
+        "times our CPU": "{times:.0f}",
+    }
+    return _table(rows, columns)
 
 
 def single_changes(results: Results) -> str:
     """Return the table of changes that came one at a time."""
-    rows = [
-        [
-            each["name"],
-            f"{each['to_call_p50']:.1f}",
-            f"{each['to_call_p99']:.1f}",
-            f"{each['to_answer_p50']:.1f}",
-            f"{each['to_end_p50']:.0f}",
-            spread(each["single_cpu_ms"], 1),
-        ]
-        for each in results["changes"]
-    ]
-    head = ["operator", "to the call, p50 ms", "p99 ms", "to RequestId in status, p50 ms", "to the end, p50 ms"]
-    return table([*head, "CPU ms per change"], rows)
+    columns = {
+        "operator": "{name}",
+        "to the call, p50 ms": "{to_call_p50:.1f}",
+        "p99 ms": "{to_call_p99:.1f}",
+        "to RequestId in status, p50 ms": "{to_answer_p50:.1f}",
+        "to the end, p50 ms": "{to_end_p50:.0f}",
+        "CPU ms per change": "{single_cpu_ms:.1f}",
+    }
+    return _table(results["changes"], columns)
 
 
 def bursts(results: Results) -> str:
     """Return the table of changes that came all at once."""
-    rows = [
-        [
-            each["name"],
-            spread(each["burst_to_call_p50"], 2),
-            spread(each["burst_called"], 1),
-            spread(each["burst_done"], 1),
-            spread(each["burst_cpu"], 2),
-            spread(each["peak_rss_mb"], 0),
-            spread(each["writes"], 2),
-            spread(each["calls"], 2),
-        ]
-        for each in results["changes"]
-    ]
-    head = ["operator", "to the call, p50 s", "last call after s", "all done after s", "CPU s", "peak RSS MB"]
-    return table([*head, "API writes per change", "releases per change"], rows)
+    columns = {
+        "operator": "{name}",
+        "to the call, p50 s": "{burst_to_call_p50:.2f}",
+        "last call after s": "{burst_called:.1f}",
+        "all done after s": "{burst_done:.1f}",
+        "CPU s": "{burst_cpu:.2f}",
+        "peak RSS MB": "{peak_rss_mb:.0f}",
+        "API writes per change": "{writes:.2f}",
+        "releases per change": "{calls:.2f}",
+    }
+    return _table(results["changes"], columns)
 
 
 def sizes(results: Results) -> str:
     """Return the table of fleets as they grow."""
     rows = [
-        [
-            each["name"],
-            f"{each['resources']:,}",
-            f"{each['start_seconds']:.0f}",
-            f"{each['start_cpu']:.1f}",
-            f"{each['start_rss']:.0f}",
-            f"{each['start_writes'] / each['resources']:.2f}",
-            f"{each['start_calls'] / each['resources']:.2f}",
-            f"{each['rest_cpu_percent']:.1f}",
-            f"{each['rest_writes']}",
-        ]
+        each | {f"{what}_each": each[f"start_{what}"] / each["resources"] for what in ("writes", "calls")}
         for each in results["sizes"]
     ]
-    head = ["operator", "resources", "first start s", "CPU s", "peak RSS MB", "writes each", "calls each"]
-    return table([*head, "CPU % at rest", "writes at rest"], rows)
+    columns = {
+        "operator": "{name}",
+        "resources": "{resources:,}",
+        "first start s": "{start_seconds:.0f}",
+        "CPU s": "{start_cpu:.1f}",
+        "peak RSS MB": "{start_rss:.0f}",
+        "writes each": "{writes_each:.2f}",
+        "calls each": "{calls_each:.2f}",
+        "CPU % at rest": "{rest_cpu_percent:.1f}",
+        "writes at rest": "{rest_writes}",
+    }
+    return _table(rows, columns)
 
 
 def restarts(results: Results) -> str:
     """Return the table of restarts."""
-    rows = [
-        [
-            each["name"],
-            f"{each['resources']:,}",
-            f"{each['restart_served']:.1f}",
-            f"{each['restart_cpu']:.1f}",
-            f"{each['restart_rss']:.0f}",
-            f"{each['restart_writes']}",
-            f"{each['restart_calls']}",
-        ]
-        for each in results["sizes"]
-    ]
-    head = ["operator", "resources", "change that waited is called after s", "CPU s", "peak RSS MB", "writes"]
-    return table([*head, "calls"], rows)
+    columns = {
+        "operator": "{name}",
+        "resources": "{resources:,}",
+        "change that waited is called after s": "{restart_served:.1f}",
+        "CPU s": "{restart_cpu:.1f}",
+        "peak RSS MB": "{restart_rss:.0f}",
+        "writes": "{restart_writes}",
+        "calls": "{restart_calls}",
+    }
+    return _table(results["sizes"], columns)
 
 
 def fairness(results: Results) -> str:
     """Return the table of what users felt behind the limiter."""
-    found = results["fairness"]
-    row = [
-        f"{found['resources']:,}",
-        f"{found['limit']}",
-        f"{found['edits']}",
-        f"{found['to_call_p50']:.2f}",
-        f"{found['to_call_max']:.2f}",
-        f"{found['calls_of_clock']}",
-    ]
-    head = [
-        "resources due",
-        "calls/s at most",
-        "edits",
-        "to the call, p50 s",
-        "slowest s",
-        "looks of the resync meanwhile",
-    ]
-    return table(head, [row])
+    columns = {
+        "resources due": "{resources:,}",
+        "calls/s at most": "{limit}",
+        "edits": "{edits}",
+        "to the call, p50 s": "{to_call_p50:.2f}",
+        "slowest s": "{to_call_max:.2f}",
+        "looks of the resync meanwhile": "{calls_of_clock}",
+    }
+    return _table([results["fairness"]], columns)
 
 
 TABLES = {
@@ -131,7 +113,14 @@ TABLES = {
 }
 
 
-def spread(value: dict[str, float], digits: int) -> str:
-    """Return the median, with the least and the greatest in parentheses."""
-    median, least, greatest = (f"{value[name]:.{digits}f}" for name in ("median", "least", "greatest"))
-    return median if value["count"] == 1 else f"{median} ({least}-{greatest})"
+def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
+    """Return a table whose columns each show a format of the fields of a row."""
+    shown = [{key: _Spread(value) if isinstance(value, dict) else value for key, value in row.items()} for row in rows]
+    return table(list(columns), [[text.format(**row) for text in columns.values()] for row in shown])
+
+
+class _Spread(dict[str, float]):
+    """A spread as it is in the file: shown as its median, with the least and the greatest where there are several."""
+
+    def __format__(self, spec: str) -> str:
+        return format(self["median"], spec) if self["count"] == 1 else format(Spread(**self), spec)  # type: ignore[arg-type]
