@@ -1,18 +1,19 @@
 """The cloud in memory: the simulator's instances and operations, behind the session that the real client uses.
 
-``Session`` takes the place of ``aiohttp.ClientSession``. Signatures are not checked
+``open_session`` returns what takes the place of ``aiohttp.ClientSession``. Signatures are not checked
 (tests/unit/aliyun does that), only whether the AccessKey is one that counts, for
 what happens when keys are rotated.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, cast
 
+import aiohttp
 from yarl import URL
 
 from tair_operator.models import Action
@@ -25,6 +26,7 @@ from tair_simulator.transitions import View, look
 from tests.builders import REGION
 from tests.faults.faults import NET_INFO, Family, Kind
 from tests.faults.seam import FOR_EVER, Seam
+from tests.session import Answer, Session
 
 ENDPOINT = "http://simulator"
 STALE_SECONDS = 10.0
@@ -129,72 +131,45 @@ class CloudWorld:
         return failure(request_id, "simulator", CloudError(code, f"it is a {status}", status))
 
 
-@dataclass
-class Session:
-    """Takes the place of ``aiohttp.ClientSession``."""
+def open_session(
+    world: CloudWorld, seam: Seam, process: int, on_send: Callable[[Action, str], None]
+) -> aiohttp.ClientSession:
+    """Return the session of one process; ``on_send`` is called when the first byte of a mutating call leaves."""
 
-    world: CloudWorld
-    seam: Seam
-    process: int
-    on_send: Callable[[Action, str], None]
-    """Called when the first byte of a mutating call leaves."""
-
-    def request(
-        self,
-        _method: str,
-        url: URL,
-        *,
-        headers: dict[str, str],
-        trace_request_ctx: Any,  # noqa: ANN401
-        **_: object,
-    ) -> "Exchange":
-        """Return what aiohttp would: something that is awaited by entering it."""
+    async def answer(url: URL, headers: Mapping[str, str], progress: SimpleNamespace) -> Answer:
         lower = {name.lower(): value for name, value in headers.items()}
-        key_id = lower["authorization"].partition("Credential=")[2].partition(",")[0]
-        return Exchange(self, lower["x-acs-action"], dict(url.query), key_id, trace_request_ctx)
+        action, key_id = lower["x-acs-action"], lower["authorization"].partition("Credential=")[2].partition(",")[0]
+        progress.begin()
+        family = Family.CLOUD_WRITE if action in set(Action) else Family.CLOUD_READ
+        exchange = Exchange(world, action, dict(url.query), key_id, progress, on_send)
+        reply = await seam.call(process, action, family, exchange)
+        return Answer(reply.http_status, reply.headers, reply.body)
+
+    return cast("aiohttp.ClientSession", Session(answer))
 
 
 @dataclass
 class Exchange:
-    """Implements ``seam.Exchange``, and takes the place of one request and its answer."""
+    """Implements ``seam.Exchange``."""
 
-    session: Session
+    world: CloudWorld
     action: str
     parameters: dict[str, str]
     key_id: str
     progress: SimpleNamespace
+    on_send: Callable[[Action, str], None]
     # The client's own deadline comes sooner.
     deadline: float = FOR_EVER
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
     _is_sent: bool = False
 
-    async def __aenter__(self) -> Self:
-        self.progress.begin()
-        family = Family.CLOUD_WRITE if self.action in set(Action) else Family.CLOUD_READ
-        reply = await self.session.seam.call(self.session.process, self.action, family, self)
-        self.status, self.headers, self.body = reply.http_status, reply.headers, reply.body
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-    @property
-    def content(self) -> Self:
-        return self
-
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        yield self.body
-
     def effect(self) -> Reply:
-        return self.session.world.answer(self.action, self.parameters, self.key_id)
+        return self.world.answer(self.action, self.parameters, self.key_id)
 
     def old_view(self) -> Reply:
-        return self.session.world.answer_as_before(self.action, self.parameters, self.key_id)
+        return self.world.answer_as_before(self.action, self.parameters, self.key_id)
 
     def refusal(self, status: int) -> Reply:
-        return self.session.world.refusal(status)
+        return self.world.refusal(status)
 
     def bent(self, kind: Kind) -> Reply:
         if kind in {Kind.PARTIAL, Kind.NO_ITEMS}:
@@ -211,7 +186,7 @@ class Exchange:
         self.progress.send()
         if not self._is_sent and self.action in set(Action):
             self._is_sent = True
-            self.session.on_send(Action(self.action), self.parameters["InstanceId"])
+            self.on_send(Action(self.action), self.parameters["InstanceId"])
 
 
 def _without_direct(fields: dict[str, Any]) -> dict[str, Any]:

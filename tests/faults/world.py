@@ -2,7 +2,7 @@
 
 The operator is the real one: runtime, queue, workers, reconciler, both adapters.
 Replaced are the two functions through which requests leave (``kubernetes.ApiOf``,
-``cloud.Session``), kopf's watch, and the clock.
+``cloud.open_session``), kopf's watch, and the clock.
 """
 
 import asyncio
@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 from typing import Any, cast
-
-import aiohttp
 
 from tair_operator.aliyun.client import AliyunClient
 from tair_operator.aliyun.credentials import EnvironmentCredentials, Keyring, Sts, sts_endpoint
@@ -29,7 +27,7 @@ from tair_operator.runtime import Operator
 from tair_operator.situation import Grant, Policy
 from tests.builders import EVERYTHING
 from tests.fakes import granting
-from tests.faults.cloud import ENDPOINT, CloudWorld, Session
+from tests.faults.cloud import ENDPOINT, CloudWorld, open_session
 from tests.faults.faults import Plan
 from tests.faults.kubernetes import ApiOf, Kubernetes
 from tests.faults.seam import Seam
@@ -146,7 +144,7 @@ class World:
     def reconciler(self, cluster: KubernetesCluster, number: int) -> Reconciler:
         """Put the adapters together as ``__main__`` does."""
         numbers = self._ids
-        session = cast("aiohttp.ClientSession", Session(self.cloud, self.seam, number, self._note_send))
+        session = open_session(self.cloud, self.seam, number, self._note_send)
         limiter = Limiter(clock=self.clock.monotonic)
         sts = Sts(session, sts_endpoint(override=ENDPOINT), self.clock, lambda: f"nonce-{next(numbers)}")
         keyring = Keyring(

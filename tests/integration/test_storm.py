@@ -6,8 +6,7 @@ its flow control. Only Kubernetes is a fake, and the network is left out, since 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from itertools import count
 from typing import Any, Self, cast
@@ -36,6 +35,7 @@ from tair_simulator.server import create_app, serve_call
 from tair_simulator.throttling import Throttling
 from tests.builders import EVERYTHING, REGION, resource
 from tests.fakes import FakeCluster, granting
+from tests.session import Answer, Session
 from tests.virtual_time import VirtualClock, now, run_virtually
 
 STORM_SECONDS = 600
@@ -43,59 +43,21 @@ KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "demo", "ALIBABA_CLOUD_ACCESS_KEY_SECRET":
 LATENCY = 0.02
 
 
-@dataclass
-class Session:
-    """Takes the place of ``aiohttp.ClientSession``: hands each request to the simulated cloud in this process."""
+def reaching(app: web.Application) -> aiohttp.ClientSession:
+    """Return a session that hands each request to the simulated cloud in this process."""
 
-    app: web.Application
-
-    def request(
-        self,
-        _method: str,
-        url: URL,
-        *,
-        headers: dict[str, str],
-        trace_request_ctx: Any,  # noqa: ANN401
-        **_: object,
-    ) -> "Exchange":
-        return Exchange(self.app, url, headers, trace_request_ctx)
-
-
-@dataclass
-class Exchange:
-    """Takes the place of one request and its answer."""
-
-    app: web.Application
-    url: URL
-    given: dict[str, str]
-    progress: Any
-    status: int = 0
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-
-    async def __aenter__(self) -> Self:
-        self.progress.begin()
+    async def answer(url: URL, headers: Mapping[str, str], progress: Any) -> Answer:  # noqa: ANN401
+        progress.begin()
         await asyncio.sleep(LATENCY / 2)
-        self.progress.send()
-        request = make_mocked_request(
-            "POST", self.url.raw_path_qs, self.given, app=self.app, payload=aiohttp.EMPTY_PAYLOAD
-        )
-        answer = await serve_call(request)
+        progress.send()
+        request = make_mocked_request("POST", url.raw_path_qs, headers, app=app, payload=aiohttp.EMPTY_PAYLOAD)
+        found = await serve_call(request)
         await asyncio.sleep(LATENCY / 2)
-        assert isinstance(answer, web.Response)
-        assert isinstance(answer.body, bytes)
-        self.status, self.body, self.headers = answer.status, answer.body, dict(answer.headers)
-        return self
+        assert isinstance(found, web.Response)
+        assert isinstance(found.body, bytes)
+        return Answer(found.status, found.headers, found.body)
 
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-    @property
-    def content(self) -> "Exchange":
-        return self
-
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        yield self.body
+    return cast("aiohttp.ClientSession", Session(answer))
 
 
 class Fleet:
@@ -116,7 +78,7 @@ class Fleet:
         self._stopping = asyncio.Event()
         numbers = count()
         client = AliyunClient(
-            session=cast("aiohttp.ClientSession", Session(create_app(self.cloud))),
+            session=reaching(create_app(self.cloud)),
             credentials=lambda _: EnvironmentCredentials(KEY),
             limiter=self.limiter,
             clock=clock,
