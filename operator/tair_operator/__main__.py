@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -63,6 +64,7 @@ from tair_operator.web import build_app, serve
 logger = logging.getLogger("tair_operator")
 
 TOKEN_LIFE = timedelta(minutes=5)
+_FLAG = re.compile(r"--[a-z][a-z-]*")
 
 
 class SystemClock:
@@ -109,19 +111,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_flags(arguments: Sequence[str]) -> dict[str, str]:
-    """Parse the flags; each setting is one."""
+    """Parse the flags; each setting is one.
+
+    Raises:
+        SettingsError: there is one that is none.
+
+    """
     parser = argparse.ArgumentParser(
         prog="tair-operator",
         description="Keeps the direct connection of Tair and Redis instances on Alibaba Cloud as TairInstances say.",
         epilog=f"Each flag is also a variable: --http-address is {PREFIX}HTTP_ADDRESS. A flag wins.",
         argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version("tair-operator"))
     for name, setting in Settings.model_fields.items():
         default = "" if setting.default is None else f" Default: {setting.default}."
         help_text = f"{setting.description}{default}".replace("%", "%%")
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=help_text)
-    return vars(parser.parse_args(arguments))
+    known, others = parser.parse_known_args(arguments)
+    if others:
+        # Not as argparse words it: behind the name of a flag that is none, there may be a secret.
+        names = {found[0] if (found := _FLAG.match(text)) else "an argument" for text in others}
+        raise SettingsError("\n".join(f"{name}: there is no such flag; `--help` lists all" for name in sorted(names)))
+    return vars(known)
 
 
 async def run(settings: Settings, access: AccessFile | None) -> None:

@@ -216,6 +216,10 @@ class AccessList(BaseModel):
         return frozenset(verbs | {Verb.OBSERVE}) if verbs else frozenset()
 
 
+ODD_YAML = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What PyYAML stumbles over itself: a date that does not exist, a tag that does not fit, brackets without end."""
+
+
 class AccessFileError(Exception):
     """The access file cannot be used; the message has one line per mistake."""
 
@@ -234,9 +238,13 @@ def parse_access(text: str, name: str = "access file") -> AccessList:
         where = f", line {mark.line + 1}" if mark else ""
         message = f"{name}{where}: not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}"
         raise AccessFileError(message) from error
-    except ValueError as error:
-        # PyYAML lets the error of its own date parser pass.
-        message = f"{name}: not valid YAML: {error}"
+    except ODD_YAML as error:
+        why = (
+            "brackets within brackets without end"
+            if isinstance(error, RecursionError)
+            else "a value is not what it seems"
+        )
+        message = f"{name}: not valid YAML: {error if isinstance(error, ValueError) else why}"
         raise AccessFileError(message) from error
     try:
         return AccessList.model_validate({} if content is None else content)
@@ -268,10 +276,10 @@ class AccessFile:
             AccessFileError: it is bad; there is no last good list to fall back on.
 
         """
-        if not path.exists():
-            logger.warning("The access list %s is not there: no TairInstance is served until it is", path)
-            return cls(path, AccessList())
         try:
+            if not path.exists():
+                logger.warning("The access list %s is not there: no TairInstance is served until it is", path)
+                return cls(path, AccessList())
             # The version first: what changes while it is read is read again.
             version = _version_of(path)
             return cls(path, parse_access(path.read_text(encoding="utf-8"), str(path)), version)

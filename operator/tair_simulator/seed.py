@@ -57,7 +57,16 @@ def parse_seed(text: str) -> Seed:
         written = yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from the safe loader
     except yaml.constructor.ConstructorError as error:
         raise InputError([f"{_place(error)}: not a usable key; perhaps it occurs twice in one mapping"]) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+    # PyYAML itself stumbles over a date that does not exist, a tag that does not fit, brackets without end.
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise InputError([f"{_place(error)}: not valid YAML"]) from None
     seed = parse(Seed, {} if written is None else written)
     mistakes = [*_clashes(seed), *_dead_ends(seed)]

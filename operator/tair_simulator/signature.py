@@ -80,8 +80,8 @@ def check_signed_headers(request: SignedRequest, authorization: Authorization) -
 
 def canonical_query(query: str) -> str:
     """Return a query string decoded, sorted by name, and encoded again by RFC 3986."""
-    pairs = [(_encode(name), _encode(value)) for name, value in parse_qsl(query, keep_blank_values=True)]
-    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+    pairs = sorted(parse_qsl(query, keep_blank_values=True))
+    return "&".join(f"{_encode(name)}={_encode(value)}" for name, value in pairs)
 
 
 def canonical_request(request: SignedRequest, signed_headers: tuple[str, ...]) -> str:

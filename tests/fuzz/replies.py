@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Self, cast
+from typing import Self, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -168,7 +168,7 @@ class _Session:
     sent: list[str] = field(default_factory=list)
 
     def request(
-        self, _method: str, _url: object, *, headers: dict[str, str], trace_request_ctx: Any, **_: object
+        self, _method: str, _url: object, *, headers: dict[str, str], trace_request_ctx: SimpleNamespace, **_: object
     ) -> _Answer:
         action = headers["x-acs-action"]
         self.sent.append(action)

@@ -1,4 +1,4 @@
-"""YAML as people and machines get it wrong: tags that do not fit, anchors, doubled keys, and what merely looks like it."""
+"""YAML as people and machines get it wrong: tags that do not fit, anchors, doubled keys, and what looks like it."""
 
 import re
 
@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from tests.fuzz.text import mutated, odd_texts
 
 _ODD = [
-    '!!int ""', "!!int x", '!!float ""', "!!bool x", "!!timestamp x", "!!binary x", "!!set x", "!!map x", "!!map [a, b]",
+    '!!int ""', "!!int x",
+    '!!float ""', "!!bool x", "!!timestamp x", "!!binary x", "!!set x", "!!map x", "!!map [a, b]",
     "!!omap [a]", "!!pairs {a: b}", "!!python/object:os.system x", "!odd x", "&a [*a]", "*b", "<<: x", "{<<: [x]}",
     "{<<: {a: 1}, <<: {a: 2}}", "{[1]: 2}", "? {a: b}", "{a: 1, a: 2}", "2001-02-30", "2001-01-01 00:00:00 +99:99",
     "1:" * 200 + "1.0", "1:" * 400 + "1", "9" * 5000, "0x_", "0b_", "._", "-._", "[" * 2000, "{a: " * 2000, "- " * 2000,
-    '"\\ud800"', '"\\U00110000"', "\t", "---\na\n---\nb", "%YAML 9.9\n---\n", "\x07", "\ufeff", "@", "`", "a: b: c", "...",
+    '"\\ud800"', '"\\U00110000"', "\t", "---\na\n---\nb", "%YAML 9.9\n---\n", "\x07", "\ufeff",
+    "@", "`", "a: b: c", "...",
     "!!str 1", "~", "null", "on", "0o7", "1e5", ".inf", ".nan", "=", "!!null x", "!!seq x", "!!str [a]", "!!int [a]",
 ]  # fmt: skip
 

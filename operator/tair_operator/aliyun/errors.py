@@ -179,6 +179,7 @@ UNLISTED = Row("*", TRANSIENT, POSSIBLE, Reason.CLOUD_UNREACHABLE, "not listed, 
 
 _EXACT = {row.code.lower(): row for row in TABLE if "*" not in row.code}
 _PATTERNS = tuple((row.code.lower(), row) for row in TABLE if "*" in row.code)
+_OWN = frozenset(row.code.lower() for row in TABLE if row.source.startswith(_OPERATOR))
 
 
 def failure(
@@ -205,6 +206,11 @@ def failure(
         sent=sent,
         retry_after=retry_after,
     )
+
+
+def is_own(code: str) -> bool:
+    """Whether this is one of our own codes: what it promises about a call is worth nothing in an answer to one."""
+    return code.lower() in _OWN
 
 
 def classify(code: str | None, http_status: int | None) -> Row:

@@ -158,7 +158,7 @@ def _judge(call: Call, raw: RawReply, sent_at: datetime) -> Reply:
     request_id = request_id_in(raw.headers, fields)
     is_success = _SUCCESS <= raw.http_status < _REDIRECT
     failure = failure_in(fields)
-    if failure is not None and is_code(failure.code):
+    if failure is not None and is_code(failure.code) and not errors.is_own(failure.code):
         raise _refused(call, failure.code, failure.message, raw, request_id)
     if failure is not None or not is_success:
         message = f"an error without a usable code (HTTP status {raw.http_status})"

@@ -8,7 +8,7 @@ it went through ``redact``, and what looks like a secret is taken for one.
 import re
 import unicodedata
 from collections.abc import Iterable
-from urllib.parse import quote
+from functools import lru_cache
 
 MESSAGE_MAX = 512
 """Characters that a message keeps."""
@@ -41,12 +41,13 @@ _LONG_BASE64 = re.compile(r"[A-Za-z0-9+/_%-]{100,}={0,2}")
 def redact(text: str, secrets: Iterable[str | None] = (), *, limit: int = MESSAGE_MAX) -> str:
     """Return the text on one line, without secrets, and no longer than ``limit`` characters.
 
-    ``secrets`` are values that are known and must not appear, percent-encoded or
-    not. Of an AccessKey id, the first four characters stay.
+    ``secrets`` are values that are known and must not appear: as they are, in
+    several lines, percent-encoded once or twice, or as entities of HTML. Of an AccessKey id, the
+    first four characters stay.
     """
     for secret in sorted({secret for secret in secrets if secret}, key=len, reverse=True):
         if len(secret) >= _SECRET_MIN:
-            text = text.replace(quote(secret, safe="~"), _HIDDEN).replace(secret, _HIDDEN)
+            text = _spelt(secret).sub(_HIDDEN, text)
     text = one_line(text[:_INPUT_MAX])
     text = _ECHO.sub("[the quoted request was removed]", text)
     text = _AUTHORIZATION.sub(rf"\1 {_HIDDEN}", text)
@@ -56,6 +57,19 @@ def redact(text: str, secrets: Iterable[str | None] = (), *, limit: int = MESSAG
     for pattern in (_KEY_SECRET, _LONG_HEX, _LONG_BASE64):
         text = pattern.sub(_HIDDEN, text)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+@lru_cache(maxsize=16)
+def _spelt(secret: str) -> re.Pattern[str]:
+    """Return what finds a secret in whichever way it is quoted. Of a token with an hour to live, compiled once."""
+    return re.compile(r"\s*".join(_spelt_character(character) for character in secret))
+
+
+def _spelt_character(character: str) -> str:
+    if character.isascii() and character.isalnum():
+        return character
+    encoded = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    return f"(?i:{re.escape(character)}|{encoded}|&#0*{ord(character)};|&#x0*{ord(character):x};)"
 
 
 def one_line(text: str) -> str:

@@ -136,8 +136,11 @@ def instance_in(reply: Fields, instance_id: str) -> Instance | None:
         UnreadableError: the reply shows neither the instance nor that it is not there.
 
     """
+    listing = reply.get("Instances")
+    if listing is not None and not isinstance(listing, dict):
+        raise UnreadableError("Instances is not an object")
     items = list(reply.fields("Instances").items("KVStoreInstance"))
-    if not items and reply.get("Instances") is None and reply.text("TotalCount") != "0":
+    if not items and listing is None and reply.text("TotalCount") != "0":
         raise UnreadableError("the answer of DescribeInstances has no list of instances")
     if not items and reply.text("TotalCount") not in {None, "0"}:
         raise UnreadableError("the answer of DescribeInstances counts instances and lists none")

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 LIST_LIMIT = 500
 EVENT_MESSAGE_MAX = 1024
+MISTAKES_MAX = 3
 ANSWER_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 REFUSED_PAUSES = (1.0, 5.0, 15.0, 60.0)
 """Between attempts to store an answer that the API server refuses: somebody has to mend a Role or the CRD first."""
@@ -71,12 +72,7 @@ class Resources:
 
     async def claims(self, instance_id: str) -> list[TairInstance]:
         """List, live, every resource whose spec names this instance, those of other shards too."""
-        items = await self._list({"fieldSelector": f"spec.instanceId={instance_id}"})
-        try:
-            return [_parse(item) for item in items]
-        except ValidationError as error:
-            message = f"one of the resources that name {instance_id} cannot be read: {error.error_count()} mistakes"
-            raise ClusterUnavailableError(message) from error
+        return [_parse(item) for item in await self._list({"fieldSelector": f"spec.instanceId={instance_id}"})]
 
     async def list_all(self) -> list[TairInstance]:
         """List every resource of this shard, in chunks. One that cannot be parsed is reported and left out."""
@@ -84,8 +80,8 @@ class Resources:
         for item in await self._list({"labelSelector": self.scope.selector} if self.scope.selector else {}):
             try:
                 found.append(_parse(item))
-            except ValidationError:
-                logger.exception("A stored resource cannot be read", extra={"resource": _name(item)})
+            except ClusterUnavailableError as error:
+                logger.error("%s", error, extra={"resource": _name(item)})  # noqa: TRY400 - it says all that there is
         return found
 
     async def is_served(self) -> bool:
@@ -256,7 +252,20 @@ def _pause(pauses: Sequence[float], attempt: int) -> float:
 
 
 def _parse(item: dict[str, Any]) -> TairInstance:
-    return TairInstance.model_validate(item)
+    """Return a resource as it is stored.
+
+    Raises:
+        ClusterUnavailableError: it cannot be read, so nothing is known about it, and nothing may be called for it.
+
+    """
+    try:
+        return TairInstance.model_validate(item)
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_input=False)
+        told = "; ".join(
+            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in mistakes[:MISTAKES_MAX]
+        )
+        raise ClusterUnavailableError(f"{_name(item)} is stored in a form that cannot be read: {told}") from error
 
 
 def _dump(value: TairInstanceStatus | Operation) -> dict[str, Any]:
