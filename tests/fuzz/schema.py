@@ -15,6 +15,7 @@ from tests.fuzz.text import Json, odd_texts
 ROOT: Final = Path(__file__).parents[2]
 Schema = dict[str, Any]
 
+_EXACT = 2**53
 _TIME = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|([+-][0-9]{2}:[0-9]{2}))")
 times = st.sampled_from(
     [
@@ -122,7 +123,8 @@ def _out_of_range(schema: Schema, value: Json) -> list[str]:
         return [text for item in value for text in _out_of_range(schema.get("items", {}), item)]
     bits = {"int32": 31, "int64": 63}.get(schema.get("format", ""))
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return [f"{value} is not {schema['format']}"] if bits and is_number and not -(2**bits) <= value < 2**bits else []
+    is_wrong = bits and is_number and (isinstance(value, float) or not -(2**bits) <= value < 2**bits)
+    return [f"{value} is not {schema['format']}"] if is_wrong else []
 
 
 def contradictions(spec: Json) -> list[str]:
@@ -141,11 +143,17 @@ def contradictions(spec: Json) -> list[str]:
     return found
 
 
-def pruned(schema: Schema, value: Json) -> Json:
-    """Return a value as the API server stores it: without fields that the schema does not know."""
+def stored(schema: Schema, value: Json) -> Json:
+    """Return a value as the API server would store it, if it took it.
+
+    Fields that the schema does not know are gone, and so is a null; a number without
+    a fraction is an integer, and half a character is a question mark.
+    """
     if isinstance(value, dict):
         inner = schema.get("properties", {})
-        return {name: pruned(inner[name], item) for name, item in value.items() if name in inner}
+        return {name: stored(inner[name], item) for name, item in value.items() if name in inner and item is not None}
     if isinstance(value, list):
-        return [pruned(schema.get("items", {}), item) for item in value]
-    return value
+        return [stored(schema.get("items", {}), item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return int(value) if isinstance(value, float) and abs(value) < _EXACT and value.is_integer() else value
