@@ -1,7 +1,7 @@
 """Values that a structural schema allows, and what the API server makes of a resource before it stores it."""
 
 import re
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -102,6 +102,19 @@ def _is_date_time(value: object) -> bool:
     except ValueError:
         return False
     return found[1] <= "23" and found[2] <= "59" and found[3] <= "59"
+
+
+def is_beyond_calendar(value: Json) -> bool:
+    """Whether a time is in it that passes as one and cannot be: in the year 0, or in a zone more than a day away."""
+    if isinstance(value, dict | list):
+        return any(is_beyond_calendar(item) for item in (value.values() if isinstance(value, dict) else value))
+    if not isinstance(value, str) or not _is_date_time(value):
+        return False
+    try:
+        datetime.fromisoformat(value.upper())
+    except ValueError:
+        return True
+    return False
 
 
 @cache
