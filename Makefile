@@ -96,6 +96,10 @@ endurance: install ## Run the long variants: five minutes without an API server,
 explore: install ## Let every call of every scenario go wrong in every way, and many of them in pairs (half an hour)
 	@FAULTS_SHARE=1 FAULTS_PAIRS=$(or $(PAIRS),2000) $(PYTEST) tests/faults -q $(PYTEST_ARGS)
 
+.PHONY: fuzz
+fuzz: install ## Make up replies, resources, settings and seeds that nobody has tried (MINUTES=10; TARGETS="replies keys")
+	@PYTHONPATH=. $(PYTHON) -W ignore -m tests.fuzz --minutes $(or $(MINUTES),10) $(TARGETS)
+
 .PHONY: control-plane
 control-plane: install ## Start etcd and kube-apiserver without containers, until Ctrl-C
 	@$(BIN)/python -m tests.controlplane
