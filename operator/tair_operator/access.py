@@ -349,7 +349,8 @@ def _matches(patterns: list[str], value: str) -> bool:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "top level"
+    # A key that somebody wrote may have line breaks in it, and what is said about it is one line.
+    return ".".join(text if (text := str(part)).isprintable() else ascii(text) for part in location) or "top level"
 
 
 def _version_of(path: Path) -> tuple[int, int, int]:

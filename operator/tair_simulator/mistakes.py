@@ -58,9 +58,14 @@ def lines_of(model: type[BaseModel], error: ValidationError, *, where: str = "")
     lines = []
     for mistake in error.errors(include_url=False, include_context=False, include_input=False):
         path = [str(step) for step in mistake["loc"] if step != "[key]"]
-        label = ".".join([where, *path] if where else path) or "(top level)"
+        label = ".".join([where, *map(_printable, path)] if where else map(_printable, path)) or "(top level)"
         lines.append(f"{label}: {_explain(model, path, mistake['type'], mistake['msg'])}")
     return lines
+
+
+def _printable(step: str) -> str:
+    # A key that somebody wrote may have line breaks in it.
+    return step if step.isprintable() else ascii(step)
 
 
 def _explain(model: type[BaseModel], path: list[str], kind: str, message: str) -> str:

@@ -232,6 +232,6 @@ async def _got(source: FileCredentials | EnvironmentCredentials) -> Credentials 
         return error
 
 
-SETTINGS = Target("settings", settings_cases, check_settings, examples=300)
-ACCESS_LIST = Target("access-list", access_cases, check_access, examples=200)
-KEYS = Target("keys", key_cases, check_keys, examples=60)
+SETTINGS = Target("settings", settings_cases, check_settings, examples=50)
+ACCESS_LIST = Target("access-list", access_cases, check_access, examples=50)
+KEYS = Target("keys", key_cases, check_keys, examples=40)

@@ -5,7 +5,9 @@ runs in the worlds of ``tests/faults``, whose judge watches every moment.
 """
 
 import asyncio
+import json
 import logging
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -133,8 +135,9 @@ async def _rest(world: World) -> bool:
     return False
 
 
-def _essence(judge: Judge) -> dict[str, Any]:
-    return judge.essence()
+def _essence(judge: Judge) -> Any:  # noqa: ANN401
+    """Return the end of both worlds; no plan has the id of an earlier one, so that no approval is good for two."""
+    return json.loads(re.sub(r"approve-release=[0-9a-f]{12}", "approve-release=ID", json.dumps(judge.essence())))
 
 
 # One that is suspended never gets to where it leads.
@@ -142,4 +145,4 @@ wishes = specs.filter(lambda spec: "directConnection" in spec and not spec.get("
 returns = st.fixed_dictionaries({"there": st.booleans(), "specs": st.tuples(wishes, specs).map(list), "then": pauses})
 
 HISTORIES = Target("histories", histories, check, examples=40)
-RETURNS = Target("returns", returns, check_return, examples=20)
+RETURNS = Target("returns", returns, check_return, examples=10)

@@ -329,4 +329,4 @@ def _texts(item: object) -> list[str]:
     return [value for name in item.__slots__ if isinstance(value := getattr(item, name), str)]  # type: ignore[attr-defined]
 
 
-TARGET = target.Target("replies", cases(), check, examples=600)
+TARGET = target.Target("replies", cases(), check, examples=250)

@@ -165,4 +165,4 @@ def _decide(case: Case, read: TairInstance, manifest: Json) -> None:
     assert _dump(again) == status
 
 
-TARGET = Target("resources", cases(), check, examples=250)
+TARGET = Target("resources", cases(), check, examples=100)

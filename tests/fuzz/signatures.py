@@ -70,4 +70,4 @@ def check(case: Case) -> None:
             verifier.check_signature(changed, claimed, secret)
 
 
-TARGET = Target("signatures", cases, check, examples=300)
+TARGET = Target("signatures", cases, check, examples=150)

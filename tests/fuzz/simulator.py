@@ -124,5 +124,5 @@ async def _state(session: ClientSession) -> list[Any]:
     return found
 
 
-SEED = Target("seeds", seed_cases, check_seed, examples=200)
-CONTROL = Target("control", control_cases(), check_control, examples=60)
+SEED = Target("seeds", seed_cases, check_seed, examples=50)
+CONTROL = Target("control", control_cases(), check_control, examples=15)
