@@ -434,3 +434,15 @@ def test_what_is_no_selector_is_refused(load: Load, text: str) -> None:
     [line] = load.mistakes(watch_label_selector=text)
 
     assert line.startswith("TAIR_OPERATOR_WATCH_LABEL_SELECTOR: is no label selector: write requirements as shard=a, ")
+
+
+def test_a_flag_that_is_none_is_named_without_what_stands_behind_it() -> None:
+    from tair_operator.__main__ import parse_flags  # noqa: PLC0415 - the composition root imports everything
+
+    with pytest.raises(SettingsError) as caught:
+        parse_flags([f"--access-key-secret={SECRET}", "--workers=3", SECRET])
+
+    assert str(caught.value).splitlines() == [
+        "--access-key-secret: there is no such flag; `--help` lists all",
+        "an argument: there is no such flag; `--help` lists all",
+    ]

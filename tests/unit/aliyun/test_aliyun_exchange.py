@@ -72,6 +72,13 @@ def test_a_release_is_never_ruled_out_without_a_code_that_rules_it_out(status: i
         assert outcome.code == "Throttling"
 
 
+@pytest.mark.parametrize("code", ["ConnectionFailed", "Paused", "credentialsmissing"])
+def test_a_word_of_ours_in_an_answer_rules_nothing_out(code: str) -> None:
+    error = refused(502, {"RequestId": "A-1", "Code": code})
+
+    assert (error.code, error.effect, error.sent) == ("UnreadableAnswer", Effect.POSSIBLE, True)
+
+
 @pytest.mark.parametrize(
     ("text", "retry_after"),
     [

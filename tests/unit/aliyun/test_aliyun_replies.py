@@ -91,6 +91,8 @@ def test_an_instance_that_is_not_listed_is_not_there(reply: Fields) -> None:
     [
         (Fields({}), "has no list"),
         (Fields({"TotalCount": 1}), "has no list"),
+        (Fields({"Instances": [ITEM]}), "is not an object"),
+        (Fields({"Instances": "none"}), "is not an object"),
         (instances(TotalCount=1), "counts instances and lists none"),
         (instances({}), "without an id"),
         (instances(None), "an item that is not an object"),
