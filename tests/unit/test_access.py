@@ -589,3 +589,8 @@ def test_a_file_that_is_there_again_as_it_was_is_valid_again(path: Path) -> None
     file.reload()
 
     assert (without, file.is_valid) == (False, True)
+
+
+def test_a_path_that_cannot_even_be_looked_for_is_a_mistake_of_the_settings() -> None:
+    with pytest.raises(AccessFileError, match="cannot be read: File name too long"):
+        AccessFile.open(Path("a" * 300))
