@@ -92,6 +92,10 @@ mutation: install ## Change the rules one place at a time and see whether a test
 endurance: install ## Run the long variants: five minutes without an API server, twenty crashes with 1,000 resources
 	@TAIR_TEST_OUTAGE_SECONDS=300 TAIR_TEST_FAILOVER_RUNS=20 $(PYTEST) -s tests/cluster/test_outage.py tests/cluster/test_failover.py $(PYTEST_ARGS)
 
+.PHONY: soak
+soak: install ## Flip, break and restart for a long time: memory, files and tasks stay flat (MINUTES=10, RESOURCES, SEED)
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(RESOURCES),--resources $(RESOURCES)) $(if $(SEED),--seed $(SEED))
+
 .PHONY: explore
 explore: install ## Let every call of every scenario go wrong in every way, and many of them in pairs (half an hour)
 	@FAULTS_SHARE=1 FAULTS_PAIRS=$(or $(PAIRS),2000) $(PYTEST) tests/faults -q $(PYTEST_ARGS)

@@ -11,8 +11,8 @@ _COLOURS = ("#1f77b4", "#d95f02", "#2ca02c", "#7f7f7f")
 _STYLE = "font-family='sans-serif' font-size='12' fill='#888'"
 
 
-def line_chart(title: str, x_label: str, y_label: str, series: Series) -> str:
-    """Return a chart of lines that start at zero on both axes."""
+def line_chart(title: str, x_label: str, y_label: str, series: Series, marks: Sequence[float] = ()) -> str:
+    """Return a chart of lines that start at zero on both axes; ``marks`` are places on the x axis."""
     points = [point for line in series.values() for point in line]
     x_ticks, y_ticks = _ticks(max(x for x, _ in points)), _ticks(max(y for _, y in points))
     inner_width, inner_height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
@@ -34,6 +34,9 @@ def line_chart(title: str, x_label: str, y_label: str, series: Series) -> str:
         x, y = place(0, tick)
         parts.append(f"<path d='M{x} {y:.1f}H{_WIDTH - _RIGHT}' stroke='#888' stroke-opacity='0.3'/>")
         parts.append(_text(x - 6, y + 4, f"{tick:,g}", "end"))
+    for mark in marks:
+        x, _ = place(mark, 0)
+        parts.append(f"<path d='M{x:.1f} {_TOP}v{inner_height}' stroke='#888' stroke-dasharray='2 3'/>")
     for number, (name, line) in enumerate(series.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         way = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line))

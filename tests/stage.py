@@ -78,15 +78,21 @@ class Simulator(AbstractContextManager["Simulator"]):
             if self._process.stdout is not None:
                 self._process.stdout.close()
 
-    def ledger(self, action: str | None = None, instance_id: str | None = None) -> list[dict[str, Any]]:
-        """Return the calls that arrived, oldest first."""
-        query = {"action": action, "instanceId": instance_id}
+    def ledger(
+        self, action: str | None = None, instance_id: str | None = None, *, after: int = 0
+    ) -> list[dict[str, Any]]:
+        """Return the calls that arrived, oldest first; ``after`` leaves out those up to that sequence number."""
+        query = {"action": action, "instanceId": instance_id, "after": after}
         given = "&".join(f"{name}={value}" for name, value in query.items() if value)
         return list(self._ask("GET", f"ledger?{given}"))
 
     def effective(self, action: str, instance_id: str) -> list[dict[str, Any]]:
         """Return the calls of this action that changed the instance."""
         return [entry for entry in self.ledger(action, instance_id) if entry["effective"]]
+
+    def instances(self) -> list[dict[str, Any]]:
+        """Return all instances as the cloud has them."""
+        return list(self._ask("GET", "instances"))
 
     def instance(self, instance_id: str) -> dict[str, Any]:
         """Return an instance as the cloud has it."""
@@ -111,6 +117,14 @@ class Simulator(AbstractContextManager["Simulator"]):
     def add_fault(self, **fields: object) -> None:
         """Break something."""
         self._ask("POST", "faults", fields)
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the faults that are still to come."""
+        return list(self._ask("GET", "faults"))
+
+    def clear_faults(self) -> None:
+        """Break nothing more."""
+        self._ask("DELETE", "faults")
 
     def holds(self) -> list[dict[str, Any]]:
         """Return the calls that a fault of kind hold stops, each with whether it was reached."""
@@ -257,6 +271,7 @@ class Stage:
         self.simulator = Simulator(self.folder, seed)
         # For every operator that is started here: what the installation of another scope would set.
         self.settings: dict[str, str] = {}
+        self.token_duration = "1h"
 
     def __enter__(self) -> Self:
         """Start the simulated cloud."""
@@ -292,7 +307,7 @@ class Stage:
         """Return an operator that is not started yet, under the ServiceAccount of the base."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        kubeconfig = self.plane.kubeconfig_for("tair-operator", "tair-system")
+        kubeconfig = self.plane.kubeconfig_for("tair-operator", "tair-system", duration=self.token_duration)
         # A stage sees more releases in a minute than a fleet in a week.
         defaults = {"TAIR_OPERATOR_RELEASE_BUDGET": "0"} | self.settings
         return OperatorProcess(kubeconfig, self.simulator.url, folder, defaults | settings)

@@ -212,6 +212,8 @@ def show(queue: WorkQueue, reconciler: Reconciler, access: AccessFile | None, he
     metrics.own.oldest_unready.set_function(fleet.oldest_unready)
     metrics.own.resync_floor.set_function(resync_floor)
     metrics.own.event_loop_lag.set_function(heartbeat.lag)
+    loop = asyncio.get_running_loop()
+    metrics.own.event_loop_tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
     # No list permits nothing, which is neither a brake nor a mistake.
     metrics.own.releases_held.set_function(lambda: access is not None and access.current.releases == "Hold")
     metrics.own.access_list_valid.set_function(lambda: access is None or access.is_valid)

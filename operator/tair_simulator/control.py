@@ -5,6 +5,8 @@ It is unsigned and unprotected, on the same port as the API: for trusted test en
 changes nothing.
 """
 
+import re
+
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,7 +19,7 @@ from tair_simulator.instances import InstanceId
 from tair_simulator.mistakes import InputError
 from tair_simulator.transitions import Record
 
-LEDGER_FILTERS = ("action", "instanceId")
+LEDGER_FILTERS = ("action", "after", "instanceId")
 
 _INSTANCE_ID: TypeAdapter[str] = TypeAdapter(InstanceId)
 
@@ -71,11 +73,15 @@ async def delete_instance(request: web.Request) -> web.Response:
 
 
 async def get_ledger(request: web.Request) -> web.Response:
-    """Return the calls so far, oldest first; filters ``action`` and ``instanceId``."""
+    """Return the calls so far, oldest first; filters ``action``, ``instanceId`` and ``after``, a sequence number."""
     unknown = sorted(set(request.query) - set(LEDGER_FILTERS))
     if unknown:
         raise InputError(f"{name}: unknown filter; allowed: {', '.join(LEDGER_FILTERS)}" for name in unknown)
-    entries = request.app[CLOUD].ledger.entries(request.query.get("action"), request.query.get("instanceId"))
+    after = request.query.get("after", "0")
+    if not re.fullmatch(r"[0-9]{1,15}", after):
+        raise InputError(["after: must be the sequence number of a call"])
+    ledger = request.app[CLOUD].ledger
+    entries = ledger.entries(request.query.get("action"), request.query.get("instanceId"), after=int(after))
     return web.json_response([entry.to_json() for entry in entries])
 
 

@@ -85,9 +85,11 @@ class Ledger:
                 entry, http_status=http_status, code=code, effective=effective, fault=fault, done=True
             )
 
-    def entries(self, action: str | None = None, instance_id: str | None = None) -> list[Entry]:
-        """Return the entries about an action and an instance, oldest first."""
-        return [entry for entry in self._entries.values() if entry.concerns(action, instance_id)]
+    def entries(self, action: str | None = None, instance_id: str | None = None, *, after: int = 0) -> list[Entry]:
+        """Return the entries about an action and an instance that came after one of this number, oldest first."""
+        return [
+            entry for entry in self._entries.values() if entry.sequence > after and entry.concerns(action, instance_id)
+        ]
 
     def clear(self) -> None:
         """Forget all entries; the numbering goes on, so that a call still running finds nothing to complete."""

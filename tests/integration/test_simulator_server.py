@@ -258,6 +258,8 @@ async def test_the_ledger_is_filtered(client: SimulatorClient) -> None:
     assert [entry["action"] for entry in await ledger(client, "?action=ReleaseDirectConnection&instanceId=r-on")] == [
         "ReleaseDirectConnection"
     ]
+    first = (await client.control("GET", "ledger"))[0]["sequence"]
+    assert [entry["action"] for entry in await ledger(client, f"?after={first}")] == ["ReleaseDirectConnection"]
 
 
 async def test_an_access_key_id_that_does_not_exist_is_not_noted(client: SimulatorClient) -> None:
@@ -301,7 +303,8 @@ async def test_instances_are_created_changed_and_removed(client: SimulatorClient
         ("PUT", "instances/r-new", "[]", 400, "(top level): must be a mapping with the fields"),
         ("POST", "faults", "", 400, "(top level): the body must be JSON"),
         ("POST", "faults", "{}", 400, "kind: must be one of async-failure, content-type, delay"),
-        ("GET", "ledger?instance=r-1", None, 400, "instance: unknown filter; allowed: action, instanceId"),
+        ("GET", "ledger?instance=r-1", None, 400, "instance: unknown filter; allowed: action, after, instanceId"),
+        ("GET", "ledger?after=now", None, 400, "after: must be the sequence number of a call"),
         ("GET", "nowhere", None, 404, "Not Found"),
         ("PUT", "reset", None, 405, "Method Not Allowed"),
     ],

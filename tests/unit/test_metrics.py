@@ -47,6 +47,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "tair_operator_resync_floor_seconds": ("gauge", ()),
     "tair_operator_last_list_timestamp_seconds": ("gauge", ()),
     "tair_operator_event_loop_lag_seconds": ("gauge", ()),
+    "tair_operator_event_loop_tasks": ("gauge", ()),
     "tair_operator_releases_held": ("gauge", ()),
     "tair_operator_access_list_valid": ("gauge", ()),
 }

@@ -89,6 +89,10 @@ last_list = gauge(
 event_loop_lag = gauge(
     "tair_operator_event_loop_lag_seconds", "The longest delay of the event loop in the last minute."
 )
+event_loop_tasks = gauge(
+    "tair_operator_event_loop_tasks",
+    "Tasks of the event loop that have not ended. It follows the work; one that only grows is a leak.",
+)
 releases_held = gauge("tair_operator_releases_held", "1 while the access list says releases: Hold.")
 access_list_valid = gauge(
     "tair_operator_access_list_valid",
