@@ -395,9 +395,13 @@ ROWS: Final[dict[str, Row]] = {
         ),
     ),
     "E3": Row(
-        "A day of faults at random.",
-        "Memory and open files stay as they are.",
-        gap="No run of a day is part of the tests; `make explore` takes thousands of plans through one process.",
+        "Hours of faults at random.",
+        "Memory, open files and tasks stay as they are.",
+        tests=(
+            "tests/soak/test_smoke.py::test_everything_holds_through_faults_and_restarts_and_the_report_says_so",
+            "tests/unit/test_soak.py::test_what_grows_is_told_with_numbers",
+        ),
+        gap="`make test` has half a minute of it; `make soak MINUTES=1440` is a day, and [soak](soak.md) shows a run.",
     ),
     "E4": Row(
         "An upgrade with live resources.",

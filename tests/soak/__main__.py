@@ -23,8 +23,10 @@ def main() -> int:
     given = parser.parse_args()
     on = machine()
     print(f"soak: {given.minutes:g} minutes, {given.resources} resources, seed {given.seed}, on {on}", flush=True)
-    outcome = run(effort(given.minutes, given.resources, given.seed), lambda words: print(words, flush=True))
-    command = f"python -m tests.soak --minutes {given.minutes:g} --resources {given.resources} --seed {given.seed}"
+    outcome = run(
+        effort(given.minutes, given.resources, given.seed), lambda words: print(words, flush=True), given.output
+    )
+    command = f"make soak MINUTES={given.minutes:g} RESOURCES={given.resources} SEED={given.seed}"
     write(outcome, given.output, command=command, machine=on)
     print(f"\n{flatness(outcome)}\n\n{given.output / PAGE}")
     for problem in outcome.problems[:SHOWN]:

@@ -1,7 +1,7 @@
 """What must hold after a soak: pure functions from what was recorded to violations in words."""
 
 import statistics
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -171,6 +171,55 @@ def wrong_end(resource: dict[str, Any], instance: Mapping[str, Any]) -> list[str
     return problems
 
 
-def unforeseen(log: str) -> list[str]:
-    """Return the first line of every exception that nobody foresaw, wherever a log shows one."""
-    return [line[:400] for line in log.splitlines() if "Traceback (most recent call last)" in line]
+def wrong_ends(
+    specs: Mapping[int, Mapping[str, Any]],
+    retired: Mapping[int, str],
+    current: Mapping[int, dict[str, Any]],
+    instances: Mapping[int, Mapping[str, Any]],
+) -> list[str]:
+    """Return in what everything is not as the manifests say: those of users, and the policies of what they deleted."""
+    problems = [f"resource {number} is still there" for number in current.keys() - specs.keys()]
+    problems += [f"resource {number} is not there" for number in specs.keys() - current.keys()]
+    for number in specs.keys() & current.keys():
+        stored = current[number]["spec"]
+        if any(stored.get(name) != value for name, value in specs[number].items()):
+            problems.append(f"resource {number} has another manifest than its users wrote")
+        problems += wrong_end(current[number], instances[number])
+    problems += [
+        f"resource {number} was deleted with policy Release, and the endpoint is there"
+        for number, policy in retired.items()
+        if policy == "Release" and instances[number]["directConnection"]
+    ]
+    return problems
+
+
+@dataclass(frozen=True)
+class Written:
+    """What had been written and called at some moment."""
+
+    versions: int
+    """That users saw."""
+    api_writes: int
+    mutating_calls: int
+
+
+def not_at_rest(before: Written, after: Written) -> list[str]:
+    """Return what happened between two moments in which nobody wanted anything."""
+    seen, written = after.versions - before.versions, after.api_writes - before.api_writes
+    called = after.mutating_calls - before.mutating_calls
+    if not seen and not written and not called:
+        return []
+    return [f"at rest: {seen} new versions, {written} API writes, {called} mutating calls"]
+
+
+UNFORESEEN: Final = ("Traceback (most recent call last)", "was never retrieved", "was never awaited", "Unclosed ")
+"""What a log says of exceptions that nobody foresaw, and of what nobody waited for or closed."""
+
+
+def wrong_lines(log: Iterable[str], secrets: Collection[str]) -> Iterator[str]:
+    """Yield the lines of a log, cut short, that tell of what nobody foresaw, and where a secret stands."""
+    for number, line in enumerate(log, start=1):
+        if any(words in line for words in UNFORESEEN):
+            yield line.rstrip()[:1000]
+        if leaks(line, secrets):
+            yield f"a secret is in line {number}"

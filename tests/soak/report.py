@@ -22,13 +22,11 @@ PAGE: Final = "soak.md"
 
 
 def write(outcome: Outcome, folder: Path, *, command: str, machine: str) -> None:
-    """Write the page, the plots and the samples into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the page, the plots and everything that was recorded into a folder."""
     for name, text in plots(outcome).items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / PAGE).write_text(page(outcome, command=command, machine=machine), encoding="utf-8")
-    samples = [asdict(sample) for sample in outcome.samples]
-    (folder / "soak.json").write_text(json.dumps({"samples": samples, "events": outcome.events}, indent=1) + "\n")
+    (folder / "soak.json").write_text(json.dumps(asdict(outcome), indent=1) + "\n", encoding="utf-8")
 
 
 def plots(outcome: Outcome) -> dict[str, str]:
@@ -84,8 +82,8 @@ began {began:%Y-%m-%d %H:%M} UTC, seed {effort.seed}.
 
 {effort.changes_per_second:.1f} changes and {effort.faults_per_second:.1f} faults a second. In the first and the last third one process
 lives; in the second third the operator is killed, ended and stopped for moments, and the API server goes away. Then the faults end
-and everything converges, within {outcome.converged_after:.0f} s ({effort.converge:.0f} s are allowed); at rest there were \
-{outcome.rest_writes} writes in {effort.rest:.0f} s.
+and everything converges, within {outcome.converged_after:.0f} s ({effort.converge:.0f} s are allowed); then there were \
+{effort.rest:.0f} s of rest.
 Dashed lines in the plots: a process started, or the API server went away.
 
 ## Flat

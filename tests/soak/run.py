@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -67,7 +68,7 @@ def effort(minutes: float, resources: int, seed: int) -> Effort:
         resources=resources,
         seed=seed,
         changes_per_second=resources / 150,
-        faults_per_second=max(0.5, resources / 200),
+        faults_per_second=max(0.5, resources / 120),
         disturb_every=min(60.0, minutes * 60 / 3 / 5),
     )
 
@@ -84,7 +85,6 @@ class Outcome:
     thirds: dict[str, tuple[float, float]] = field(default_factory=dict)
     """From when to when, in minutes, one process lived."""
     converged_after: float = 0.0
-    rest_writes: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     asked_faults: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -94,11 +94,16 @@ class Outcome:
         return (at - self.began) / 60
 
 
-def run(effort: Effort, tell: Callable[[str], None]) -> Outcome:
-    """Run all of it on an API server of its own."""
+def run(effort: Effort, tell: Callable[[str], None], folder: Path) -> Outcome:
+    """Run all of it on an API server of its own; the operator's log goes into the folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
     with ControlPlane() as plane, benchmark_stage(plane, effort.resources, regions=REGIONS) as (stage, authority):
         stage.token_duration = ONE_DAY
-        return asyncio.run(_Soak(effort, plane, stage, authority, tell).run())
+        soak = _Soak(effort, plane, stage, authority, tell)
+        try:
+            return asyncio.run(soak.run())
+        finally:
+            shutil.copy(soak.life.operator.log, folder)
 
 
 class _Soak:
@@ -188,36 +193,33 @@ class _Soak:
 
     async def _rest(self) -> None:
         await asyncio.sleep(3)
-        versions, before = self.users.versions, await self._counted()
+        before = await self._written()
         self.tell(f"rest: {self.effort.rest:.0f} s without any change")
         await asyncio.sleep(self.effort.rest)
-        after = await self._counted()
-        seen, written, called = (
-            self.users.versions - versions,
-            after["API writes of this process"] - before["API writes of this process"],
-            after["mutating calls"] - before["mutating calls"],
-        )
-        self.outcome.rest_writes = seen + written + called
-        if self.outcome.rest_writes:
-            self.outcome.problems.append(f"at rest: {seen} new versions, {written} writes, {called} mutating calls")
+        self.outcome.problems += judge.not_at_rest(before, await self._written())
+
+    async def _written(self) -> judge.Written:
+        await self._collect()
+        while (sample := await asyncio.to_thread(Sample.take, self.life.operator)) is None:  # noqa: ASYNC110 - of a process
+            await asyncio.sleep(1)
+        return judge.Written(self.users.versions, sample.api_writes, len(self.calls.mutating))
 
     async def _judge(self) -> None:
         await self._collect()
         outcome, users, calls = self.outcome, self.users, self.calls.of_instances()
-        log = await asyncio.to_thread(self.life.operator.log.read_text)
         outcome.problems += users.problems + self.life.problems
         outcome.problems += judge.unasked_releases(calls, users.wishes)
         outcome.problems += judge.repeated_releases(calls, users.meddling)
         outcome.problems += judge.unannounced_calls(calls, users.intents)
         outcome.problems += judge.invented(users.shown, self.calls.request_ids)
-        outcome.problems += [f"in the log: {line}" for line in judge.unforeseen(log)]
-        if leaks := judge.leaks(log, users.secrets):
-            outcome.problems.append(f"a secret is in the log, {leaks} times")
+        for log in (self.life.operator.log, self.stage.folder / "simulator.err"):
+            with log.open(encoding="utf-8") as lines:
+                outcome.problems += [f"{log.name}: {each}" for each in judge.wrong_lines(lines, users.secrets)]
         if self.effort.is_growth_judged:
             for name, values in undisturbed(outcome).items():
                 outcome.problems += judge.not_flat(name, values)
         outcome.events = [(outcome.minute(at), what) for at, what in self.life.events]
-        outcome.counts = await self._counted() | {
+        outcome.counts = self._counted() | {
             f"users: {name.replace('_', ' ')}": count for name, count in sorted(users.done.items())
         }
 
@@ -277,13 +279,10 @@ class _Soak:
             for task in tasks:
                 task.cancel()
 
-    async def _counted(self) -> dict[str, int]:
-        await self._collect()
-        sample = await asyncio.to_thread(Sample.take, self.life.operator)
+    def _counted(self) -> dict[str, int]:
         mutating = self.calls.mutating.values()
         return {
             "versions that users saw": self.users.versions,
-            "API writes of this process": sample.api_writes if sample else 0,
             "calls at the cloud": len(self.calls.request_ids),
             "calls that met a fault": self.calls.faults,
             "mutating calls": len(mutating),

@@ -29,7 +29,7 @@ SMOKE = Effort(
 
 
 def test_everything_holds_through_faults_and_restarts_and_the_report_says_so(tmp_path: Path) -> None:
-    outcome = run(SMOKE, say)
+    outcome = run(SMOKE, say, tmp_path)
     write(outcome, tmp_path, command="make soak", machine="this machine")
     page = (tmp_path / PAGE).read_text()
 

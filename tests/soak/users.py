@@ -5,7 +5,6 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
@@ -325,19 +324,5 @@ class Users(Fleet):
     async def wrong_ends(self) -> list[str]:
         """Return in what the resources and the instances are not as the manifests say."""
         instances = {each["instanceId"]: each for each in await asyncio.to_thread(self.simulator.instances)}
-        problems = [f"{number} is in nobody's hands, and there" for number in self.current.keys() - self.specs.keys()]
-        problems += [f"{number} is not there" for number in self.specs.keys() - self.current.keys()]
-        for number in self.specs.keys() & self.current.keys():
-            body = self.current[number]
-            problems += [
-                f"cache-{number:05} has another manifest" for _ in _differing(self.specs[number], body["spec"])
-            ]
-            problems += judge.wrong_end(body, instances[instance_of(number)])
-        for number, policy in self.retired.items():
-            if policy == "Release" and instances[instance_of(number)]["directConnection"]:
-                problems.append(f"cache-{number:05} was deleted with policy Release, and the endpoint is there")
-        return problems
-
-
-def _differing(wanted: dict[str, Any], found: dict[str, Any]) -> Iterable[str]:
-    return [name for name, value in wanted.items() if found.get(name) != value]
+        by_number = {number: instances[instance_of(number)] for number in self.specs.keys() | self.retired.keys()}
+        return judge.wrong_ends(self.specs, self.retired, self.current, by_number)

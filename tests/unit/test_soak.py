@@ -184,10 +184,18 @@ def test_a_secret_is_found_wherever_it_stands() -> None:
 
 
 def test_an_exception_in_a_log_is_found_also_in_json() -> None:
-    log = '{"message": "fine"}\n{"message": "x", "exc_info": "Traceback (most recent call last):\\n …"}\nfine\n'
+    log = ["fine", '{"message": "x", "exc_info": "Traceback (most recent call last):\\n …"}', "never mind"]
 
-    assert [line[:15] for line in judge.unforeseen(log)] == ['{"message": "x"']
-    assert judge.unforeseen('{"message": "fine"}\n') == []
+    assert [line[:15] for line in judge.wrong_lines(log, ["hush"])] == ['{"message": "x"']
+
+
+@pytest.mark.parametrize("words", judge.UNFORESEEN)
+def test_what_nobody_waited_for_or_closed_is_found(words: str) -> None:
+    assert list(judge.wrong_lines([f"{words}client session\n"], [])) == [f"{words}client session"]
+
+
+def test_a_secret_in_a_log_is_found_and_not_repeated() -> None:
+    assert list(judge.wrong_lines(["fine", "key=hush"], ["hush"])) == ["a secret is in line 2"]
 
 
 # --- the end ------------------------------------------------------------------------------------------------------
@@ -213,6 +221,39 @@ def test_an_end_that_is_not_ready_or_about_an_older_manifest_is_told() -> None:
 
     assert judge.wrong_end(unready, THERE)[0].startswith("it is not Ready")
     assert any("is not Ready" in problem for problem in judge.wrong_end(older, THERE))
+
+
+SPECS = {1: {"directConnection": True}}
+
+
+def test_ends_that_are_all_as_the_manifests_say_are_right() -> None:
+    gone = {"directConnection": False, "busy": False}
+
+    assert judge.wrong_ends(SPECS, {2: "Release", 3: "Retain"}, {1: resource()}, {1: THERE, 2: gone, 3: THERE}) == []
+
+
+def test_a_resource_too_many_or_too_few_or_with_another_manifest_is_told() -> None:
+    other = resource(directConnection=None)
+
+    assert judge.wrong_ends({}, {}, {1: resource()}, {}) == ["resource 1 is still there"]
+    assert judge.wrong_ends(SPECS, {}, {}, {1: THERE}) == ["resource 1 is not there"]
+    assert judge.wrong_ends(SPECS, {}, {1: other}, {1: THERE}) == [
+        "resource 1 has another manifest than its users wrote"
+    ]
+
+
+def test_an_endpoint_that_a_deletion_should_have_released_is_told() -> None:
+    [words] = judge.wrong_ends({}, {2: "Release"}, {}, {2: THERE})
+
+    assert words == "resource 2 was deleted with policy Release, and the endpoint is there"
+
+
+def test_whatever_happens_at_rest_is_told() -> None:
+    before = judge.Written(5, 6, 7)
+
+    assert judge.not_at_rest(before, before) == []
+    for after in (judge.Written(6, 6, 7), judge.Written(5, 7, 7), judge.Written(5, 6, 8)):
+        assert len(judge.not_at_rest(before, after)) == 1
 
 
 def test_an_end_that_breaks_a_rule_of_kstatus_is_told() -> None:
