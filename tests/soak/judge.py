@@ -9,6 +9,7 @@ from tests.cluster.tenants import ALLOCATE, RELEASE, condition, is_ready
 from tests.kstatus import Verdict, broken_rules, verdict
 from tests.soak.records import Call, Meddling, Wishes
 
+ANNOTATION_RECONCILE: Final = "tair.alibabacloud.com/reconcile-requested-at"
 CALL_SECONDS: Final = 2.0
 """How long after its manifest has changed a release may still arrive: the operator sends a call within one second of
 its intent, or not at all, and a busy machine takes a while to note when something arrived."""
@@ -166,6 +167,9 @@ def wrong_end(resource: dict[str, Any], instance: Mapping[str, Any]) -> list[str
     problems = [f"{name} breaks {rule}" for rule in broken_rules(resource)]
     if not is_ready(resource) or verdict(resource) is not Verdict.CURRENT:
         problems.append(f"{name} is not Ready: {condition(resource, 'Ready')}")
+    asked = resource["metadata"].get("annotations", {}).get(ANNOTATION_RECONCILE)
+    if asked != resource["status"].get("lastHandledReconcileAt"):
+        problems.append(f"{name} was asked for a look at {asked}, which was not handled")
     if instance["busy"] or (wanted is not None and instance["directConnection"] is not wanted):
         problems.append(f"{name} wants {wanted}, and the cloud has {instance['directConnection']}")
     return problems

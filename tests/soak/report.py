@@ -57,7 +57,11 @@ def plots(outcome: Outcome) -> dict[str, str]:
         "soak-work.svg": chart(
             "Work",
             "per second",
-            {"calls at the cloud": rates(samples, "cloud_calls"), "API writes": rates(samples, "api_writes")},
+            {
+                "calls at the cloud": rates(samples, "cloud_calls"),
+                "API writes": rates(samples, "api_writes"),
+                "faults met": rates(samples, "faults"),
+            },
         ),
         "soak-cpu.svg": chart("CPU", "cores", {"CPU": rates(samples, "cpu_seconds")}),
     }

@@ -5,9 +5,8 @@ import contextlib
 import random
 import shutil
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,7 +85,7 @@ class Outcome:
     """From when to when, in minutes, one process lived."""
     converged_after: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
-    asked_faults: Counter[str] = field(default_factory=Counter)
+    asked_faults: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def minute(self, at: float) -> float:
@@ -135,7 +134,7 @@ class _Soak:
         async with self.users:
             await self.life.start()
             try:
-                async with self._going_on(self._sample_all(), self._collect_all(), self._revive_all()):
+                async with self._going_on(self._sample_all(), self._revive_all()):
                     await self._soak()
                     await self._converge()
                     await self._rest()
@@ -232,7 +231,8 @@ class _Soak:
         if len(await asyncio.to_thread(self.simulator.faults)) >= MOST_FAULTS:
             return
         fault = self.trouble.draw()
-        self.outcome.asked_faults[fault["kind"]] += 1
+        asked = self.outcome.asked_faults
+        asked[fault["kind"]] = asked.get(fault["kind"], 0) + 1
         await asyncio.to_thread(lambda: self.simulator.add_fault(**fault))
         if fault["kind"] == "hold":
             asyncio.get_running_loop().call_later(HELD_SECONDS, self._let_go, fault["id"])
@@ -243,19 +243,21 @@ class _Soak:
 
     async def _sample_all(self) -> None:
         while True:
+            await self._collect()
             sample = await asyncio.to_thread(Sample.take, self.life.operator)
             if sample is not None:
                 minute = self.outcome.minute(time.time())
-                ready, resources = self.users.ready(), len(self.users.current)
                 self.outcome.samples.append(
-                    sample.placed(minute=minute, process=self.life.process, ready=ready, resources=resources)
+                    replace(
+                        sample,
+                        minute=minute,
+                        process=self.life.process,
+                        ready=self.users.ready(),
+                        resources=len(self.users.current),
+                        faults=self.calls.faults,
+                    )
                 )
             await asyncio.sleep(self.effort.sample_every)
-
-    async def _collect_all(self) -> None:
-        while True:
-            await asyncio.sleep(10)
-            await self._collect()
 
     async def _collect(self) -> None:
         self.calls.add(await asyncio.to_thread(lambda: self.simulator.ledger(after=self.calls.read_to)))

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +32,8 @@ class Sample:
     """The how manieth of the run it is."""
     ready: int = 0
     resources: int = 0
+    faults: int = 0
+    """How many calls of the run have met a fault so far."""
 
     @classmethod
     def take(cls, operator: OperatorProcess) -> Self | None:
@@ -57,10 +59,6 @@ class Sample:
             cloud_calls=int(told(text, "tair_operator_cloud_requests_total")),
             api_writes=sum(int(told(text, "rest_client_requests_total", method=method)) for method in WRITES),
         )
-
-    def placed(self, *, minute: float, process: int, ready: int, resources: int) -> Self:
-        """Return it with when it was, and what users saw then."""
-        return replace(self, minute=minute, process=process, ready=ready, resources=resources)
 
 
 def rates(samples: list[Sample], name: str) -> list[tuple[float, float]]:

@@ -214,6 +214,17 @@ def test_an_end_that_is_not_as_the_manifest_says_is_told() -> None:
     assert judge.wrong_end(resource(), THERE | {"busy": True}) != []
 
 
+def test_an_end_with_a_request_that_was_not_handled_is_told() -> None:
+    asked = resource()
+    asked["metadata"]["annotations"] = {judge.ANNOTATION_RECONCILE: "now"}
+
+    assert judge.wrong_end(asked, THERE) == ["it was asked for a look at now, which was not handled"]
+
+    asked["status"]["lastHandledReconcileAt"] = "now"
+
+    assert judge.wrong_end(asked, THERE) == []
+
+
 def test_an_end_that_is_not_ready_or_about_an_older_manifest_is_told() -> None:
     unready, older = resource(), resource()
     unready["status"]["conditions"][0]["status"] = "False"
