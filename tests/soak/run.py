@@ -191,7 +191,8 @@ class _Soak:
         self.tell(f"converged after {self.outcome.converged_after:.0f} s")
 
     async def _rest(self) -> None:
-        await asyncio.sleep(3)
+        # What was decided before the last look at the end may still be written.
+        await asyncio.sleep(self.effort.settle / 3)
         before = await self._written()
         self.tell(f"rest: {self.effort.rest:.0f} s without any change")
         await asyncio.sleep(self.effort.rest)

@@ -13,16 +13,16 @@ from tests.soak.run import Effort, run
 pytestmark = pytest.mark.timeout(180)
 
 SMOKE = Effort(
-    minutes=0.2,
+    minutes=0.15,
     resources=10,
     seed=4,
     changes_per_second=2,
-    faults_per_second=3,
+    faults_per_second=4,
     disturb_every=0.5,
     longest_pause=1,
     look_after_every=4,
     sample_every=0.5,
-    settle=6,
+    settle=5,
     converge=60,
     rest=3,
 )
