@@ -13,18 +13,18 @@ from tests.soak.run import Effort, run
 pytestmark = pytest.mark.timeout(180)
 
 SMOKE = Effort(
-    minutes=0.15,
+    minutes=0.1,
     resources=10,
     seed=4,
-    changes_per_second=2,
+    changes_per_second=3,
     faults_per_second=4,
-    disturb_every=0.5,
+    disturb_every=0.2,
     longest_pause=1,
     look_after_every=4,
     sample_every=0.5,
     settle=5,
     converge=60,
-    rest=3,
+    rest=2,
 )
 
 
