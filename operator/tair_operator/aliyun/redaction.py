@@ -6,7 +6,6 @@ it went through ``redact``, and what looks like a secret is taken for one.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -74,9 +73,7 @@ def _spelt_character(character: str) -> str:
 
 def one_line(text: str) -> str:
     """Return the text without control and formatting characters, lone surrogates and runs of white space."""
-    return " ".join("".join(" " if _is_unprintable(character) else character for character in text).split())
-
-
-def _is_unprintable(character: str) -> bool:
-    # C: control, formatting (bidirectional overrides among them), surrogate, private, unassigned. Z: separators.
-    return unicodedata.category(character)[0] in "CZ"
+    # Not printable: control, formatting (bidirectional overrides among them), surrogates, separators but the space.
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(text.split())
