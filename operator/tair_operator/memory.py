@@ -222,7 +222,7 @@ class ReleaseBudget:
 
     def count(self, operation: Operation) -> None:
         """Count a release once, and not at all when it certainly had no effect."""
-        if operation.action is not Action.RELEASE:
+        if not self.limit or operation.action is not Action.RELEASE:
             return
         if operation.outcome in {Outcome.NOT_SENT, Outcome.REJECTED}:
             self._started.pop(operation.id, None)
@@ -231,10 +231,12 @@ class ReleaseBudget:
 
     def wait(self, now: datetime, uid: str) -> timedelta | None:
         """Return how long until another release, of this resource, fits; None when it fits now."""
+        if not self.limit:
+            return None
         # A start in the future, by a clock that was wrong, counts as now.
         self._started = {name: min(time, now) for name, time in self._started.items() if time > now - self.window}
         taken = len(self._started) + len(self._draining - {uid})
-        if not self.limit or taken < self.limit:
+        if taken < self.limit:
             return None
         over = sorted(self._started.values())[: taken - self.limit + 1]
         return over[-1] + self.window - now if len(over) > taken - self.limit else self.window
