@@ -6,6 +6,7 @@ nothing, and names the instance that the default look shows.
 
 # ruff: noqa: ANN401 - what is not named here goes on to a model, which checks it
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -52,6 +53,12 @@ def minutes(number: float) -> timedelta:
 def ago(number: float) -> datetime:
     """Return the time that many seconds before NOW."""
     return NOW - timedelta(seconds=number)
+
+
+async def pages(*resources: TairInstance) -> AsyncIterator[list[TairInstance]]:
+    """Yield a LIST with one resource to each page."""
+    for each in resources:
+        yield [each]
 
 
 def resource(

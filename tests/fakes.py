@@ -6,7 +6,7 @@ clock jumps, the user edits, the network fails. Whatever happens there happens o
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -149,9 +149,9 @@ class FakeCluster(_Points):
         self.reads += 1
         return self.stale.get(key) or self.stored.get(key)
 
-    async def list_all(self) -> list[TairInstance]:
+    async def list_all(self) -> AsyncIterator[list[TairInstance]]:
         self.pass_point("list_all")
-        return list(self.stored.values())
+        yield list(self.stored.values())
 
     async def is_served(self) -> bool:
         self.pass_point("is_served")

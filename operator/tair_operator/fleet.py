@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tair_operator import metrics
+from tair_operator.listing import Listed
 from tair_operator.models import ConnectionState, DriftStatus, Operation, Outcome, Reason, TairInstance
 from tair_operator.ports import Key
 
@@ -86,9 +87,9 @@ class Fleet:
         """Forget a resource that is not there any more."""
         self._sights.pop(key, None)
 
-    def forget_all_but(self, resources: Iterable[TairInstance]) -> None:
+    def forget_all_but(self, resources: Iterable[Listed]) -> None:
         """Forget the resources that are gone."""
-        keys = {_key(resource) for resource in resources}
+        keys = {resource.key for resource in resources}
         self._sights = {key: sight for key, sight in self._sights.items() if key in keys}
 
     def groups(self) -> Mapping[tuple[str, ...], float]:

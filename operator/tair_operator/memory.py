@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from tair_operator.listing import Listed
 from tair_operator.models import Action, Operation, Outcome, TairInstance
 from tair_operator.ports import InstanceRef, Key, Principal
 from tair_operator.subject import has_worked, is_draining, seniority, target_of, unsettled
@@ -21,6 +22,8 @@ old, and nobody asks about what was before that look."""
 class _Claim(NamedTuple):
     seniority: tuple[str, str]
     key: Key
+    is_taking_over: bool
+    """Whether its status says that there is, or was a moment ago, another owner."""
 
     @property
     def uid(self) -> str:
@@ -102,7 +105,7 @@ class Memory:
 
     # --- who claims an instance ---
 
-    def note(self, resource: TairInstance, now: float, *, is_served: bool) -> None:
+    def note(self, resource: TairInstance, now: float, *, is_served: bool, is_listed: bool = False) -> None:
         """Note what a resource claims; only one that the access list serves competes."""
         metadata, spec = resource.metadata, resource.spec
         key = Key(metadata.namespace, metadata.name)
@@ -112,8 +115,10 @@ class Memory:
         self._names[key] = (spec.instance_id, metadata.uid)
         if is_served and metadata.deletion_timestamp is None:
             claims = self._claims.setdefault(spec.instance_id, {})
-            claims[metadata.uid] = _Claim(seniority(resource), key)
-        self._note_owner(resource, now)
+            claims[metadata.uid] = _Claim(seniority(resource), key, resource.status.taking_over is True)
+        if not is_listed:
+            # An older one may follow in the LIST, at the end of which owners are noted.
+            self._note_owner(spec.instance_id, now)
 
     def note_others(self, resource: TairInstance, others: Iterable[TairInstance], now: float) -> None:
         """Note who else competes for the instance of a resource, whichever shard serves them, as of this moment."""
@@ -121,11 +126,12 @@ class Memory:
         known, found, is_new = self._elsewhere.pop(instance_id, {}), {}, False
         for other in others:
             uid = other.metadata.uid
-            found[uid] = _Claim(seniority(other), Key(other.metadata.namespace, other.metadata.name))
+            key = Key(other.metadata.namespace, other.metadata.name)
+            found[uid] = _Claim(seniority(other), key, is_taking_over=False)
             is_new = is_new or (uid not in known and has_worked(other))
         if found:
             self._elsewhere[instance_id] = found
-        self._note_owner(resource, now)
+        self._note_owner(instance_id, now)
         if is_new and self.older_claim(resource) is None:
             # Until now another shard took that one for the owner, and may be about to act on it.
             self._owners[instance_id] = _Ownership(resource.metadata.uid, now, is_taken_over=True)
@@ -144,7 +150,7 @@ class Memory:
 
     def older_claim(self, resource: TairInstance) -> Key | None:
         """Return the resource that owns the instance, the most senior of those that claim it, if it is another one."""
-        oldest = self._oldest(resource)
+        oldest = self._oldest(resource.spec.instance_id)
         return None if oldest is None or oldest.uid == resource.metadata.uid else oldest.key
 
     def owned_for(self, resource: TairInstance, now: float) -> timedelta | None:
@@ -154,17 +160,22 @@ class Memory:
             return None
         return timedelta(seconds=now - owner.since)
 
-    def forget_all_but(self, resources: Collection[TairInstance], now: float) -> None:
-        """Drop what is remembered of resources that are gone, and of calls that nobody asks about any more."""
+    def forget_all_but(self, resources: Collection[Listed], now: float) -> None:
+        """Drop what is remembered of resources that are gone, and note who owns each instance after a LIST.
+
+        Of calls that nobody asks about any more nothing is remembered either.
+        """
         self._last = {ref: last for ref, last in self._last.items() if now - last[1] <= LAST_CALL_KEPT}
-        uids = {resource.metadata.uid for resource in resources}
+        uids = {resource.uid for resource in resources}
         for uid in self._facts.keys() - uids:
             del self._facts[uid]
         for key in [key for key, (_, uid) in self._names.items() if uid not in uids]:
             self._unclaim(key)
-        instances = {resource.spec.instance_id for resource in resources}
+        instances = {resource.instance_id for resource in resources}
         for instance_id in self._elsewhere.keys() - instances:
             del self._elsewhere[instance_id]
+        for instance_id in instances:
+            self._note_owner(instance_id, now)
 
     def _unclaim(self, key: Key) -> None:
         instance_id, uid = self._names.pop(key, ("", ""))
@@ -173,21 +184,19 @@ class Memory:
         if not claims:
             self._claims.pop(instance_id, None)
 
-    def _oldest(self, resource: TairInstance) -> _Claim | None:
-        instance_id = resource.spec.instance_id
+    def _oldest(self, instance_id: str) -> _Claim | None:
         claims = self._elsewhere.get(instance_id, {}) | self._claims.get(instance_id, {})
         return min(claims.values(), default=None)
 
-    def _note_owner(self, resource: TairInstance, now: float) -> None:
-        oldest = self._oldest(resource)
+    def _note_owner(self, instance_id: str, now: float) -> None:
+        oldest = self._oldest(instance_id)
         if oldest is None:
             return
-        before = self._owners.get(resource.spec.instance_id)
+        before = self._owners.get(instance_id)
         if before is not None and before.uid == oldest.uid:
             return
         # Before a restart there was another one, or status would not say so; the watch begins again.
-        was_second = oldest.uid == resource.metadata.uid and resource.status.taking_over is True
-        self._owners[resource.spec.instance_id] = _Ownership(oldest.uid, now, before is not None or was_second)
+        self._owners[instance_id] = _Ownership(oldest.uid, now, before is not None or oldest.is_taking_over)
 
 
 @dataclass(slots=True)
@@ -216,9 +225,9 @@ class ReleaseBudget:
         """Keep a place for a resource that drains, until its status says that it does not."""
         self._draining.add(uid)
 
-    def forget_all_but(self, resources: Iterable[TairInstance]) -> None:
+    def forget_all_but(self, resources: Iterable[Listed]) -> None:
         """Drop the places of resources that are gone."""
-        self._draining &= {resource.metadata.uid for resource in resources}
+        self._draining &= {resource.uid for resource in resources}
 
     def count(self, operation: Operation) -> None:
         """Count a release once, and not at all when it certainly had no effect."""
@@ -267,7 +276,7 @@ class ReleaseBudgets:
             if budget is not its_own:
                 budget.let_place_go(resource.metadata.uid)
 
-    def forget_all_but(self, resources: list[TairInstance]) -> None:
+    def forget_all_but(self, resources: list[Listed]) -> None:
         """Drop the places of resources that are gone."""
         for budget in self._budgets.values():
             budget.forget_all_but(resources)

@@ -12,7 +12,7 @@ allocating does not, so wherever the two differ, release is the careful one.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tair_operator.deletion import LEFT, being_deleted, gone_for_good, not_held, with_way_out
 from tair_operator.guards import (
@@ -35,11 +35,11 @@ from tair_operator.models import (
     TairInstance,
 )
 from tair_operator.ports import CloudError, Detail, Observation
-from tair_operator.proposal import drain_of, is_lapsed, known_plan, names_plan
+from tair_operator.proposal import drain_of, is_lapsed, known_plan
 from tair_operator.publication import publication, publishing_failed
 from tair_operator.retries import call_refused_before, releases_without_effect
 from tair_operator.settling import settle, settled_outcome
-from tair_operator.situation import ABSENT_AND_NORMAL, NOTHING, SECOND_LOOK, Context, Policy, Presence, Situation, Verb
+from tair_operator.situation import ABSENT_AND_NORMAL, SECOND_LOOK, Context, Presence, Situation, Verb
 from tair_operator.stance import (
     Plan,
     Stance,
@@ -58,25 +58,6 @@ from tair_operator.stance import (
     waiting,
 )
 from tair_operator.subject import is_draining, seniority, unsettled
-
-
-def until_due(resource: TairInstance, policy: Policy, now: datetime) -> timedelta | None:
-    """Return the time until a resource that was just listed needs a pass; None when only an event will ask for one.
-
-    What is settled waits for its own resync instant, so that a restart costs nothing.
-    """
-    conditions = {condition.type for condition in resource.status.conditions if condition.status == "True"}
-    s = Situation(resource, None, Context(policy), now)
-    is_settled = (
-        s.is_current
-        and bool(conditions & {Stance.READY, Stance.SUSPENDED, Stance.STALLED})
-        and s.in_doubt is None
-        and not s.is_requested
-        and not names_plan(resource)
-    )
-    if not is_settled:
-        return NOTHING
-    return s.next_try() if Stance.STALLED in conditions else s.next_resync()
 
 
 def needs_look(resource: TairInstance, context: Context) -> bool:

@@ -6,7 +6,7 @@ fakes in their place. Failures cross this border as one of the error classes
 below and as nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
@@ -292,11 +292,11 @@ class Cluster(Protocol):
 
         """
 
-    async def list_all(self) -> list[TairInstance]:
-        """List every resource of the operator's scope.
+    def list_all(self) -> AsyncIterator[list[TairInstance]]:
+        """List every resource of the operator's scope, page by page: not all of them are in memory at once.
 
         Raises:
-            ClusterUnavailableError: the API server did not answer.
+            ClusterUnavailableError: the API server did not answer, so there is no complete list.
 
         """
 

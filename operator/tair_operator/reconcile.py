@@ -7,7 +7,7 @@ between leaves an operation that blocks every further call until it has settled.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import ceil
@@ -16,6 +16,7 @@ from typing import Literal
 from tair_operator import audit
 from tair_operator.audit import facts
 from tair_operator.fleet import Fleet
+from tair_operator.listing import Listed
 from tair_operator.memory import Memory, ReleaseBudgets
 from tair_operator.models import FINALIZER, Action, Operation, Outcome, TairInstance
 from tair_operator.operations import accepted, announce, event_of, failed, not_sent
@@ -47,7 +48,6 @@ from tair_operator.subject import (
     holds_deletion,
     is_draining,
     ref_of,
-    seniority,
     target_of,
     unsettled,
 )
@@ -127,25 +127,29 @@ class Reconciler:
             return await self._approach(resource, look, context, plan.action)
         return await self._report(resource, plan, look, context)
 
-    async def learn(self, resources: list[TairInstance]) -> None:
+    async def learn(self, pages: AsyncIterable[list[TairInstance]]) -> list[Listed]:
         """Take in a complete LIST: what other resources claim and have released, and what is gone."""
-        self.policy = replace(self.policy, resync_floor=self._resync_floor(len(resources)))
-        self._memory.forget_all_but(resources, self.clock.monotonic())
-        self._budgets.forget_all_but(resources)
-        self.fleet.forget_all_but(resources)
-        # The most senior first: whoever is noted after the owner of an instance does not look like one.
-        for resource in sorted(resources, key=seniority):
-            await self._note(resource)
+        listed = []
+        async for page in pages:
+            for resource in page:
+                await self._note(resource, is_listed=True)
+                listed.append(Listed.of(resource, self.clock.now()))
+        self.policy = replace(self.policy, resync_floor=self._resync_floor(len(listed)))
+        self._memory.forget_all_but(listed, self.clock.monotonic())
+        self._budgets.forget_all_but(listed)
+        self.fleet.forget_all_but(listed)
+        return listed
 
     def _resync_floor(self, count: int) -> timedelta:
         """Return the interval in which half of what the limiter lets through is enough to look at everything."""
         # In whole minutes, or each resource's own instant would move with every change of the rate.
         return timedelta(minutes=ceil(count / (self.looks_per_second() / 2) / 60)) if count else timedelta(0)
 
-    async def _note(self, resource: TairInstance) -> Grant:
+    async def _note(self, resource: TairInstance, *, is_listed: bool = False) -> Grant:
         self.fleet.note(resource)
         grant = await self.grant(resource)
-        self._memory.note(resource, self.clock.monotonic(), is_served=bool(grant.verbs) and competes(resource))
+        is_served = bool(grant.verbs) and competes(resource)
+        self._memory.note(resource, self.clock.monotonic(), is_served=is_served, is_listed=is_listed)
         self._budgets.note(resource)
         return grant
 

@@ -14,8 +14,7 @@ from datetime import timedelta
 
 from tair_operator import metrics
 from tair_operator.access import AccessFile
-from tair_operator.models import TairInstance
-from tair_operator.plan import until_due
+from tair_operator.listing import Listed
 from tair_operator.ports import Clock, Cluster, ClusterUnavailableError, Key
 from tair_operator.queue import Priority, WorkQueue, work
 from tair_operator.reconcile import Reconciler
@@ -187,8 +186,7 @@ class Operator:
         failing_since = None
         while not self.stopping.is_set():
             try:
-                resources = await self._cluster.list_all()
-                await self._reconciler.learn(resources)
+                resources = await self._reconciler.learn(self._cluster.list_all())
             except ClusterUnavailableError as error:
                 logger.warning("The resources cannot be listed: %s", error)
                 self._tried_at = time.monotonic()
@@ -207,13 +205,12 @@ class Operator:
             self._listed.set()
             await _first_of(self.stopping, seconds=LIST_SECONDS)
 
-    def _enqueue(self, resource: TairInstance) -> None:
-        key = Key(resource.metadata.namespace, resource.metadata.name)
-        due = until_due(resource, self._reconciler.policy, self._clock.now())
+    def _enqueue(self, resource: Listed) -> None:
+        due = resource.until_due(self._reconciler.policy, self._clock.now())
         if due is not None and due <= timedelta(0):
-            self._queue.add(key, Priority.CLOCK)
-        elif due is not None and not self._queue.is_known(key):
-            self._queue.add_after(key, due)
+            self._queue.add(resource.key, Priority.CLOCK)
+        elif due is not None and not self._queue.is_known(resource.key):
+            self._queue.add_after(resource.key, due)
 
     async def _follow(self, access: AccessFile) -> None:
         """Look at every resource in the light of a changed access list."""
@@ -222,8 +219,9 @@ class Operator:
             if not await asyncio.to_thread(access.reload):
                 continue
             try:
-                for resource in await self._cluster.list_all():
-                    self._queue.add(Key(resource.metadata.namespace, resource.metadata.name), Priority.CLOCK)
+                async for page in self._cluster.list_all():
+                    for resource in page:
+                        self._queue.add(Key(resource.metadata.namespace, resource.metadata.name), Priority.CLOCK)
             except ClusterUnavailableError as error:
                 logger.warning("The resources cannot be listed: %s", error)
 

@@ -83,6 +83,11 @@ class Policy:
     engine_versions: frozenset[str] = frozenset({"4.0", "5.0"})
     """Versions of Redis that can have a direct connection allocated."""
 
+    def resync_of(self, seconds: int | None) -> timedelta:
+        """Return how often to look for drift where a spec says so many seconds; 0 for never."""
+        interval = self.resync if seconds is None else timedelta(seconds=seconds)
+        return max(interval, self.resync_floor) if interval else interval
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
@@ -329,9 +334,7 @@ class Situation:
     @property
     def resync(self) -> timedelta:
         """How often to look for drift; 0 for never."""
-        seconds, policy = self.resource.spec.resync_seconds, self.context.policy
-        interval = policy.resync if seconds is None else timedelta(seconds=seconds)
-        return max(interval, policy.resync_floor) if interval else interval
+        return self.context.policy.resync_of(self.resource.spec.resync_seconds)
 
     def next_resync(self) -> timedelta | None:
         """Time to the next look for drift; None for never."""

@@ -99,16 +99,16 @@ async def test_nobody_answering_is_unavailable() -> None:
 async def test_a_list_is_read_in_chunks_to_its_end() -> None:
     first = {"items": [STORED], "metadata": {"continue": "more"}}
     async with serving((200, first), (200, {"items": [STORED], "metadata": {}})) as (cluster, script):
-        found = await cluster.list_all()
+        found = [[resource.metadata.name for resource in page] async for page in cluster.list_all()]
 
-    assert len(found) == 2
+    assert found == [["orders-cache"], ["orders-cache"]]
     assert [request.query.get("continue") for request in script.requests] == [None, "more"]
 
 
 async def test_a_resource_that_cannot_be_read_does_not_hide_the_others(caplog: pytest.LogCaptureFixture) -> None:
     bad = {"metadata": {"name": "bad", "namespace": "shop"}, "spec": {}}
     async with serving((200, {"items": [bad, STORED]})) as (cluster, _):
-        found = await cluster.list_all()
+        found = [one async for page in cluster.list_all() for one in page]
 
     assert [one.metadata.name for one in found] == ["orders-cache"]
     assert "cannot be read" in caplog.text

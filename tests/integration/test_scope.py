@@ -13,6 +13,7 @@ from aiohttp import web
 
 from tair_operator.cluster import ApiServer, KubernetesCluster, open_cluster
 from tair_operator.handlers import watch
+from tair_operator.models import TairInstance
 from tair_operator.ports import ClusterRefusedError, Key
 from tair_operator.queue import WorkQueue
 from tair_operator.scope import Scope
@@ -195,10 +196,14 @@ async def test_claims_are_looked_for_in_all_watched_namespaces_and_in_all_shards
     assert [query for _, query in api.asked] == [{"fieldSelector": "spec.instanceId=r-1", "limit": "500"}] * 2
 
 
+async def everything(cluster: KubernetesCluster) -> list[TairInstance]:
+    return [found async for page in cluster.list_all() for found in page]
+
+
 async def test_the_list_is_that_of_the_shard() -> None:
     api = FakeApi(items={IN_A: [stored("team-a", "one")], IN_B: [stored("team-b", "two")]})
     async with serving(api, Scope(("team-a", "team-b"), "shard=a")) as cluster:
-        found = await cluster.list_all()
+        found = await everything(cluster)
 
     assert [one.metadata.name for one in found] == ["one", "two"]
     assert [query["labelSelector"] for _, query in api.asked] == ["shard=a", "shard=a"]
@@ -207,7 +212,7 @@ async def test_the_list_is_that_of_the_shard() -> None:
 async def test_a_namespace_that_does_not_let_the_operator_in_is_named_and_nothing_is_half_known() -> None:
     api = FakeApi(items={IN_A: [stored("team-a", "one")]}, forbidden={IN_B})
     async with serving(api, Scope(("team-a", "team-b"))) as cluster:
-        for question in (cluster.list_all(), cluster.claims("r-1"), cluster.is_served()):
+        for question in (everything(cluster), cluster.claims("r-1"), cluster.is_served()):
             with pytest.raises(ClusterRefusedError, match=r"bind the Role there, or take .* out of .*team-b"):
                 await question
 

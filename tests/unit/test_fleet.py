@@ -7,6 +7,7 @@ import pytest
 
 from tair_operator import metrics
 from tair_operator.fleet import Fleet
+from tair_operator.listing import Listed
 from tair_operator.models import (
     Action,
     ConnectionState,
@@ -221,7 +222,7 @@ def test_a_resource_that_is_gone_is_not_counted(fleet: Fleet) -> None:
     for one in (kept, left, deleted):
         fleet.note(one)
     fleet.gone(Key("shop", "c"))
-    fleet.forget_all_but([kept])
+    fleet.forget_all_but([Listed.of(kept, NOW)])
 
     assert sum(fleet.groups().values()) == 1
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from tair_operator.listing import Listed
 from tair_operator.memory import LAST_CALL_KEPT, Memory, ReleaseBudget, ReleaseBudgets
 from tair_operator.models import (
     Action,
@@ -78,7 +79,7 @@ def test_a_resource_that_is_gone_or_being_deleted_claims_nothing(how: str) -> No
     if how == "gone":
         memory.gone(OTHER)
     elif how == "not listed":
-        memory.forget_all_but([young], 0)
+        memory.forget_all_but([Listed.of(young, NOW)], 0)
     else:
         memory.note(resource(True, key=OTHER, uid="uid-2", created=ago(60), deleted=NOW), 0, is_served=True)
 
@@ -188,7 +189,7 @@ def test_a_place_is_free_when_the_drain_is_over_or_the_resource_gone() -> None:
     assert budget.wait(NOW, "uid-2") is None
 
     budget.note(draining("uid-1"))
-    budget.forget_all_but([resource(False, uid="uid-2")])
+    budget.forget_all_but([Listed.of(resource(False, uid="uid-2"), NOW)])
 
     assert budget.wait(NOW, "uid-2") is None
 
@@ -260,7 +261,7 @@ def test_a_claim_of_another_shard_counts_until_the_next_answer() -> None:
     memory.note(mine, 0, is_served=True)
     memory.note_others(mine, [theirs], 0)
     second = memory.older_claim(mine)
-    memory.forget_all_but([mine], 0)
+    memory.forget_all_but([Listed.of(mine, NOW)], 0)
     after_a_list = memory.older_claim(mine)
     memory.note_others(mine, [], 50)
 
@@ -309,3 +310,28 @@ def test_what_was_seen_of_a_resource_that_left_is_forgotten() -> None:
 
     assert before == {"absent": seconds(10)}
     assert memory.ages("uid-1", 10) == {}
+
+
+# --- a LIST ---
+
+
+def test_who_is_older_and_comes_later_in_a_list_has_taken_nothing_over() -> None:
+    memory = Memory(SETTLE)
+    young, old = resource(True), resource(True, key=OTHER, uid="uid-2", created=ago(60))
+    for each in (young, old):
+        memory.note(each, 0, is_served=True, is_listed=True)
+    memory.forget_all_but([Listed.of(young, NOW), Listed.of(old, NOW)], 0)
+
+    assert memory.older_claim(young) == OTHER
+    assert memory.owned_for(old, 50) is None
+
+
+def test_who_is_the_oldest_that_is_left_in_a_list_has_taken_over() -> None:
+    memory = Memory(SETTLE)
+    young, old = resource(True), resource(True, key=OTHER, uid="uid-2", created=ago(60))
+    for each in (old, young):
+        memory.note(each, 0, is_served=True)
+    memory.note(young, 100, is_served=True, is_listed=True)
+    memory.forget_all_but([Listed.of(young, NOW)], 100)
+
+    assert memory.owned_for(young, 130) == seconds(30)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tair_operator.guards import opening
+from tair_operator.listing import Listed
 from tair_operator.models import ANNOTATION_APPROVE, Action, PublishSpec, Reason, ReleaseSpec, TairInstance
-from tair_operator.plan import decide, until_due
+from tair_operator.plan import decide
 from tair_operator.ports import Detail, ErrorClass, Window
 from tair_operator.situation import Policy
 from tair_operator.stance import Plan, Publication
@@ -860,10 +861,10 @@ STALLED = [
 def test_an_approval_that_came_while_nobody_watched_is_due_at_once(annotations: dict[str, str], due: timedelta) -> None:
     listed = resource(False, annotations=annotations, status=status(ALLOCATED, plan=SHOWN, conditions=STALLED))
 
-    assert until_due(listed, Policy(), NOW) == due
+    assert Listed.of(listed, NOW).until_due(Policy(), NOW) == due
 
 
 def test_who_has_no_plan_cannot_have_approved_it() -> None:
     listed = resource(False, annotations=APPROVED, status=status(ALLOCATED, conditions=STALLED))
 
-    assert until_due(listed, Policy(), NOW) == RESYNC
+    assert Listed.of(listed, NOW).until_due(Policy(), NOW) == RESYNC

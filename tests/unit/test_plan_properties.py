@@ -55,6 +55,7 @@ from tests.builders import (
     endpoint,
     observation,
     operation,
+    pages,
     plan_id,
     planned,
     resource,
@@ -752,7 +753,7 @@ def test_a_restart_of_the_operator_neither_calls_nor_writes(case: dict[str, Any]
     settled = done(w)
     for _ in range(restarts):
         w.restart()
-        asyncio.run(w.operator.learn([w.seen()]))
+        asyncio.run(w.operator.learn(pages(w.seen())))
         asyncio.run(w.run(60))
 
     assert done(w) == settled

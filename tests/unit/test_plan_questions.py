@@ -5,13 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from tair_operator.listing import Listed
 from tair_operator.models import (
     ANNOTATION_RECONCILE,
     Outcome,
     Reason,
     TairInstance,
 )
-from tair_operator.plan import needs_look, owner_of, until_due
+from tair_operator.plan import needs_look, owner_of
 from tair_operator.ports import Key
 from tair_operator.situation import Policy, Situation, Verb
 from tests.builders import (
@@ -93,14 +94,14 @@ DUE_AT_ONCE, NEVER = timedelta(0), None
     ],
 )
 def test_a_restart_costs_nothing_for_what_is_settled(listed: TairInstance, due: timedelta | None) -> None:
-    assert until_due(listed, Policy(), NOW) == due
+    assert Listed.of(listed, NOW).until_due(Policy(), NOW) == due
 
 
 def test_the_resync_instant_depends_on_the_uid_and_not_on_the_time_of_the_start() -> None:
     instants = set()
     for second in range(0, 1200, 7):
         now = NOW + seconds(second)
-        due = until_due(resource(status=status(conditions=READY)), Policy(), now)
+        due = Listed.of(resource(status=status(conditions=READY)), now).until_due(Policy(), now)
 
         assert due is not None
         assert minutes(1) < due <= minutes(11)

@@ -7,7 +7,7 @@ import pytest
 from tair_operator.models import Action, Outcome, Reason
 from tair_operator.ports import ErrorClass, Key
 from tair_operator.situation import Grant
-from tests.builders import EVERYTHING, KEY, NOW, cloud_error, ready_status, resource
+from tests.builders import EVERYTHING, KEY, NOW, cloud_error, pages, ready_status, resource
 from tests.fakes import (
     FakeInstance,
     Scripted,
@@ -267,9 +267,9 @@ async def test_what_is_remembered_of_a_deleted_resource_is_dropped() -> None:
     await w.run(20)
     grown = await w.one_pass()
 
-    await w.operator.learn([w.seen()])
+    await w.operator.learn(pages(w.seen()))
     kept = await w.one_pass()
-    await w.operator.learn([])
+    await w.operator.learn(pages())
 
     assert grown is not None
     assert kept == grown

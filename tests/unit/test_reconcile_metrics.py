@@ -46,7 +46,7 @@ async def test_a_restart_counts_nothing_again(meters: Meters) -> None:
     await w.run(60)
     for _ in range(3):
         w.restart()
-        await w.operator.learn(list(w.cluster.stored.values()))
+        await w.operator.learn(w.cluster.list_all())
         await w.run(60)
 
     assert meters.gained() == ({(RELEASE, "Succeeded"): 1}, {}, {})
@@ -93,7 +93,7 @@ async def test_over_a_crash_each_change_counts_once(meters: Meters, part: str, p
     with pytest.raises(CrashError):
         await w.run(60)
     w.restart()
-    await w.operator.learn(list(w.cluster.stored.values()))
+    await w.operator.learn(w.cluster.list_all())
     await w.run(400)
 
     assert w.ready() == ("True", "Released")
@@ -136,7 +136,7 @@ async def test_a_difference_that_somebody_else_made_counts_once(meters: Meters) 
     await w.one_pass()
     drifted = w.operator.fleet.drifted()
     w.restart()
-    await w.operator.learn(list(w.cluster.stored.values()))
+    await w.operator.learn(w.cluster.list_all())
     await w.one_pass()
 
     assert w.ready() == ("False", "DriftDetected")

@@ -7,7 +7,7 @@ import pytest
 from tair_operator.models import ANNOTATION_RECONCILE, Action, Outcome
 from tair_operator.ports import Key
 from tair_operator.situation import Policy, Verb
-from tests.builders import KEY, NOW, ago, cloud_error, operation, resource, status
+from tests.builders import KEY, NOW, ago, cloud_error, operation, pages, resource, status
 from tests.fakes import World, absent, fail, present, rejection, silence, world
 
 OLDER = Key("team", "first")
@@ -103,7 +103,7 @@ async def test_releases_wait_for_room_in_the_budget() -> None:
     w.restart()
     spent = operation(outcome=Outcome.SUCCEEDED, id="spent", started_at=ago(500))
     other = resource(False, key=OLDER, uid="older", instance_id="r-other", status=status(operation=spent))
-    await w.operator.learn([other])
+    await w.operator.learn(pages(other))
     await w.run(90)
     before, ready_before = w.calls(), w.ready()
     await w.run(60)
@@ -128,7 +128,9 @@ async def test_allocations_need_no_budget() -> None:
     w.policy = Policy(release_budget=1)
     w.restart()
     spent = operation(outcome=Outcome.SUCCEEDED, id="spent", started_at=NOW)
-    await w.operator.learn([resource(False, key=OLDER, uid="o", instance_id="r-other", status=status(operation=spent))])
+    await w.operator.learn(
+        pages(resource(False, key=OLDER, uid="o", instance_id="r-other", status=status(operation=spent)))
+    )
     await w.run(60)
 
     assert w.calls() == [(Action.ALLOCATE, True)]
@@ -220,10 +222,10 @@ async def test_a_restart_during_the_watch_begins_it_again(seconds_before: int) -
     w.cloud.at["observe"] = fail(cloud_error("ServiceUnavailable"))
     await w.one_pass()
     del w.cluster.stored[OLDER]
-    await w.operator.learn([w.seen()])
+    await w.operator.learn(pages(w.seen()))
     await w.run(seconds_before)
     w.restart()
-    await w.operator.learn([w.seen()])
+    await w.operator.learn(pages(w.seen()))
     await w.run(290)
     before = w.calls()
     await w.run(60)
@@ -240,7 +242,7 @@ async def test_a_namesake_that_was_looked_at_waits_for_the_call_before_also_afte
     recreate(w, wanted=False)
     await w.one_pass()
     w.restart()
-    await w.operator.learn([w.seen()])
+    await w.operator.learn(pages(w.seen()))
     await w.run(290)
 
     assert w.calls() == []
@@ -250,7 +252,7 @@ async def test_the_owner_that_always_was_one_does_not_wait_after_a_restart() -> 
     w = world(present(), resource(False, created=ago(60)))
     younger = resource(True, key=Key("a", "younger"), uid="younger", created=NOW)
     w.cluster.create(younger)
-    await w.operator.learn([younger, w.seen()])
+    await w.operator.learn(pages(younger, w.seen()))
     await w.run(30)
 
     assert w.calls() == [(Action.RELEASE, True)]

@@ -1,7 +1,7 @@
 """The running operator: it lists before it works, follows its access list, ends in order, and never alive and blind."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -312,9 +312,10 @@ async def test_a_list_that_nobody_tries_any_more_is_told_and_one_that_fails_is_n
     hanging = asyncio.Event()
     list_all = w.cluster.list_all
 
-    async def hang() -> list[TairInstance]:
+    async def hang() -> AsyncIterator[list[TairInstance]]:
         await hanging.wait()
-        return await list_all()
+        async for page in list_all():
+            yield page
 
     monkeypatch.setattr(w.cluster, "list_all", hang)
     operator = operator_on(w)

@@ -1,6 +1,6 @@
 """Two operators, each with its own shard of one cluster: who owns an instance, and what a resource takes along."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
@@ -11,7 +11,7 @@ from tair_operator.models import FINALIZER, Action, Outcome, PublishSpec, Releas
 from tair_operator.ports import Cluster, ClusterUnavailableError, ConflictError, Key, Place
 from tair_operator.reconcile import Reconciler
 from tair_operator.situation import Grant, Policy, Verb
-from tests.builders import ID, KEY, NOW, ago, operation, resource, status
+from tests.builders import ID, KEY, NOW, ago, operation, pages, resource, status
 from tests.fakes import FakeCluster, World, absent, fail, granting, present, silence, world
 
 OTHER = Key("team", "first")
@@ -36,8 +36,9 @@ class View:
         found = await self.cluster.get(key)
         return found if found is not None and self.is_mine(found) else None
 
-    async def list_all(self) -> list[TairInstance]:
-        return [found for found in await self.cluster.list_all() if self.is_mine(found)]
+    async def list_all(self) -> AsyncIterator[list[TairInstance]]:
+        async for page in self.cluster.list_all():
+            yield [found for found in page if self.is_mine(found)]
 
 
 @dataclass
@@ -164,7 +165,7 @@ async def test_one_that_no_shard_selects_competes_until_somebody_deletes_it() ->
 async def test_who_takes_over_from_another_shard_waits_even_if_the_list_came_in_between() -> None:
     f = fleet(younger(), older())
     await f.run(60)
-    await f.operators["a"].learn([f.w.seen()])
+    await f.operators["a"].learn(pages(f.w.seen()))
     await f.run(600)
     f.w.cluster.delete(OTHER)
     await f.run(290)

@@ -6,7 +6,7 @@ on, so a stale view is refused by the API server.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -74,15 +74,12 @@ class Resources:
         """List, live, every resource whose spec names this instance, those of other shards too."""
         return [_parse(item) for item in await self._list({"fieldSelector": f"spec.instanceId={instance_id}"})]
 
-    async def list_all(self) -> list[TairInstance]:
-        """List every resource of this shard, in chunks. One that cannot be parsed is reported and left out."""
-        found = []
-        for item in await self._list({"labelSelector": self.scope.selector} if self.scope.selector else {}):
-            try:
-                found.append(_parse(item))
-            except ClusterUnavailableError as error:
-                logger.error("%s", error, extra={"resource": _name(item)})  # noqa: TRY400 - it says all that there is
-        return found
+    async def list_all(self) -> AsyncIterator[list[TairInstance]]:
+        """List every resource of this shard, page by page. One that cannot be parsed is reported and left out."""
+        query = {"labelSelector": self.scope.selector} if self.scope.selector else {}
+        for namespace in self.scope.namespaces or (None,):
+            async for items in self._pages(_collection(namespace), query):
+                yield [resource for item in items if (resource := _parse_listed(item)) is not None]
 
     async def is_served(self) -> bool:
         """Whether the API server serves our resource, that is, whether the CRD is installed.
@@ -222,13 +219,15 @@ class Resources:
         return [item for part in parts for item in part]
 
     async def _list_at(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
+        return [item async for items in self._pages(path, query) for item in items]
+
+    async def _pages(self, path: str, query: dict[str, str]) -> AsyncIterator[list[dict[str, Any]]]:
         query = query | {"limit": str(LIST_LIMIT)}
         while True:
             body = await self._page(path, query)
-            items += body["items"]
+            yield body["items"]
             if not (token := body.get("metadata", {}).get("continue")):
-                return items
+                return
             query["continue"] = token
 
     async def _page(self, path: str, query: dict[str, str]) -> Body:
@@ -266,6 +265,14 @@ def _parse(item: dict[str, Any]) -> TairInstance:
             f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in mistakes[:MISTAKES_MAX]
         )
         raise ClusterUnavailableError(f"{_name(item)} is stored in a form that cannot be read: {told}") from error
+
+
+def _parse_listed(item: dict[str, Any]) -> TairInstance | None:
+    try:
+        return _parse(item)
+    except ClusterUnavailableError as error:
+        logger.error("%s", error, extra={"resource": _name(item)})  # noqa: TRY400 - it says all that there is
+        return None
 
 
 def _dump(value: TairInstanceStatus | Operation) -> dict[str, Any]:
