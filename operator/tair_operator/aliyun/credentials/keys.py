@@ -96,7 +96,7 @@ def account_of(arn: str) -> str:
 
 def mistake_in(value: str) -> str | None:
     """Say what is wrong with a value, without the value. An HTTP header could not carry the first three."""
-    if any(character.isspace() for character in value):
+    if value and value.split() != [value]:
         return "contains white space or a line break"
     if not (value.isascii() and value.isprintable()):
         return "contains characters that no AccessKey has"
