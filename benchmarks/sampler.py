@@ -40,7 +40,8 @@ class Sampler:
         while frame is not None:
             names.append(f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}")
             frame = frame.f_back
-        self._stacks[";".join(reversed(names))] += 1
+        # The outermost is this module, around all the rest.
+        self._stacks[";".join(reversed(names[:-1]))] += 1
 
     def _write(self) -> None:
         lines = "".join(f"{stack} {count}\n" for stack, count in self._stacks.items())
