@@ -66,6 +66,8 @@ logger = logging.getLogger("tair_operator")
 
 TOKEN_LIFE = timedelta(minutes=5)
 _FLAG = re.compile(r"--[a-z][a-z-]*")
+NEW_OBJECTS = 5_000
+"""So many gather before the collector looks at them. With Python's 700 it would be at work all the time in a burst."""
 
 
 class SystemClock:
@@ -98,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.warning("No access list is set (%sACCESS_FILE): no TairInstance will be served", PREFIX)
     # What was imported stays to the end: the collector need not look at it again each time when a fleet is listed.
     gc.freeze()
+    gc.set_threshold(NEW_OBJECTS)
     try:
         asyncio.run(run(settings, access))
     except (OSError, ClusterConfigError) as error:
