@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from tair_operator.cluster.resources import _dump, _parse
 from tair_operator.fleet import Fleet
 from tair_operator.handlers import Approvals, is_moved_in, needs_pass
+from tair_operator.listing import Listed
 from tair_operator.memory import Memory, ReleaseBudgets
 from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE, FINALIZER, Action, TairInstance
 from tair_operator.models import TairInstanceSpec as Spec
-from tair_operator.plan import decide, needs_look, until_due
+from tair_operator.plan import decide, needs_look
 from tair_operator.ports import CloudError, ClusterUnavailableError, Observation
 from tair_operator.situation import Policy
 from tair_operator.status import Look, next_status
@@ -137,7 +138,7 @@ def _note(read: TairInstance) -> None:
     assert fleet.oldest_unready() >= 0.0
     assert memory.older_claim(read) is None
     budgets.of(read).wait(NOW, "another")
-    until_due(read, Policy(), NOW)
+    Listed.of(read, NOW).until_due(Policy(), NOW)
     target_of(read)
 
 
