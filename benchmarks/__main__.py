@@ -37,7 +37,7 @@ class Effort:
 
 
 REDUCED = Effort("make bench", 3, 50, 10, 200, (250, 500, 1000), 500, 10)
-FULL = Effort("make bench FULL=1", 5, 100, 20, 1000, (1000, 5000, 10_000), 10_000, 30)
+FULL = Effort("make bench FULL=1", 3, 100, 20, 1000, (1000, 5000, 10_000), 10_000, 30)
 
 
 def main() -> int:
