@@ -89,8 +89,9 @@ mutation: install ## Change the rules one place at a time and see whether a test
 	@PYTHONPATH=. $(PYTHON) -m tests.mutation $(MODULES)
 
 .PHONY: endurance
-endurance: install ## Run the long variants: five minutes without an API server, twenty crashes with 1,000 resources
-	@TAIR_TEST_OUTAGE_SECONDS=300 TAIR_TEST_FAILOVER_RUNS=20 $(PYTEST) -s tests/cluster/test_outage.py tests/cluster/test_failover.py $(PYTEST_ARGS)
+endurance: install ## Run the long variants: five minutes without an API server, twenty crashes with 1,000 resources, 300 kills
+	@TAIR_TEST_OUTAGE_SECONDS=300 TAIR_TEST_FAILOVER_RUNS=20 TAIR_TEST_KILLS=300 TAIR_TEST_INACTIVITY_SECONDS=70 \
+	  $(PYTEST) -s tests/cluster/test_outage.py tests/cluster/test_failover.py tests/chaos/test_kills.py tests/chaos/test_network.py $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: install ## Flip, break and restart for a long time: memory, files and tasks stay flat (MINUTES=10, RESOURCES, SEED)
@@ -116,6 +117,7 @@ requirements: $(UV) ## Pin the dependencies of pyproject.toml again (UPGRADE=1 t
 	$(call pin,requirements/uv.in,uv)
 	$(call pin,requirements/build.in -c requirements/dev.txt,build)
 	$(call pin,requirements/go.in,go)
+	$(call pin,requirements/faketime.in,faketime)
 	$(call pin,requirements/sbom.in,sbom)
 
 pin = @$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \

@@ -123,7 +123,7 @@ class Simulator(AbstractContextManager["Simulator"]):
         return list(self._ask("GET", "faults"))
 
     def clear_faults(self) -> None:
-        """Break nothing more."""
+        """Break nothing any more; what is held stays held."""
         self._ask("DELETE", "faults")
 
     def holds(self) -> list[dict[str, Any]]:

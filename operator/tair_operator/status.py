@@ -63,10 +63,12 @@ def next_status(
     connection = _connection(status.direct_connection, plan.state, observation)
     compared = differences(resource.spec.endpoint, connection)
     published = _published(resource, plan)
+    # A clock that was set back tells of a time before the resource was there.
+    transition = max(now, resource.metadata.creation_timestamp or now)
     return status.model_copy(
         update={
             "observed_generation": resource.metadata.generation,
-            "conditions": next_conditions(status.conditions, plan, resource.metadata.generation, now, compared),
+            "conditions": next_conditions(status.conditions, plan, resource.metadata.generation, transition, compared),
             "direct_connection": connection,
             "reached": _reached(resource, plan, look, last, now) if intent is None else _left(status.reached, intent),
             "instance": _instance(observation) or status.instance,

@@ -78,7 +78,11 @@ class Hold:
 
     def wait_reached(self, seconds: float = PATIENCE) -> None:
         """Wait until a request has been stopped."""
-        assert self._reached.wait(seconds), "no request reached this point"
+        assert self.is_reached(seconds), "no request reached this point"
+
+    def is_reached(self, seconds: float = 0.0) -> bool:
+        """Say whether a request has been stopped, or is within so many seconds."""
+        return self._reached.wait(seconds)
 
     def let_go(self) -> None:
         """Let the request go on."""
@@ -96,12 +100,17 @@ class Hold:
 
 
 class Proxy(AbstractContextManager["Proxy"]):
-    """Stands between an operator and the API server, on an event loop of its own."""
+    """Stands between an operator and the API server, on an event loop of its own.
 
-    def __init__(self, plane: ControlPlane) -> None:
+    With a certificate and its key it speaks TLS, and the operator verifies it.
+    """
+
+    def __init__(self, plane: ControlPlane, tls: tuple[Path, Path] | None = None) -> None:
         self.seen: list[Request] = []
         self.url = ""
-        self._plane = plane
+        self.retry_after: str | None = None
+        """While set, every request but a watch is turned away with 429 and this header."""
+        self._plane, self._tls = plane, tls
         self._holds: list[Hold] = []
         self._old: dict[str, bytes] = {}
         self._streams: set[web.StreamResponse] = set()
@@ -125,7 +134,8 @@ class Proxy(AbstractContextManager["Proxy"]):
     def lead(self, operator: OperatorProcess) -> OperatorProcess:
         """Let an operator that is not started yet take this way to the API server."""
         config = json.loads(operator.kubeconfig.read_text())
-        config["clusters"][0]["cluster"] = {"server": self.url}
+        trust = {"certificate-authority": str(self._tls[0])} if self._tls else {}
+        config["clusters"][0]["cluster"] = {"server": self.url} | trust
         operator.kubeconfig = operator.folder / "kubeconfig"
         operator.kubeconfig.write_text(json.dumps(config))
         return operator
@@ -161,13 +171,20 @@ class Proxy(AbstractContextManager["Proxy"]):
         connector = aiohttp.TCPConnector(limit=0, ssl=trust)
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, read_bufsize=2**22, auto_decompress=False
+            connector=connector,
+            timeout=timeout,
+            read_bufsize=2**22,
+            # A long answer would be packed, which whoever gets it through here was not told.
+            skip_auto_headers=["Accept-Encoding"],
         ) as self._session:
             runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=0.1)
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if self._tls else None
+            if own is not None and self._tls is not None:
+                own.load_cert_chain(*self._tls)
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=own)
             await site.start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            self.url = f"{'https' if own else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
             self._is_serving.set()
             await self._stop.wait()
             await runner.cleanup()
@@ -177,6 +194,9 @@ class Proxy(AbstractContextManager["Proxy"]):
         request = Request(incoming.method, incoming.path, json.loads(content) if content else None)
         if incoming.query.get("watch") == "true":
             return await self._stream(incoming)
+        if self.retry_after is not None:
+            self.seen.append(Request(request.method, request.path, request.body, 429))
+            return web.Response(status=429, headers={"Retry-After": self.retry_after}, text="{}")
         hold = next((hold for hold in self._holds if hold.matches(request)), None)
         if hold is not None:
             self._holds.remove(hold)

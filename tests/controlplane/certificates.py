@@ -84,7 +84,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
+        # Tests set the clocks of clients back by hours.
+        .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + _VALID)
     )
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -129,6 +130,21 @@ class ControlPlane:
         if process := self._processes.pop("kube-apiserver", None):
             end_process(process)
 
+    def save(self) -> Path:
+        """Take a backup of what etcd has, with both processes down for a moment, and return it for `restore`."""
+        copy = Path(tempfile.mkdtemp(prefix="backup-", dir=self.folder)) / "etcd"
+        self._restart_etcd(lambda: shutil.copytree(self.folder / "etcd", copy))
+        return copy
+
+    def restore(self, backup: Path) -> None:
+        """Put a backup in the place of what etcd has: for everybody, time goes back."""
+
+        def replace() -> None:
+            shutil.rmtree(self.folder / "etcd")
+            shutil.copytree(backup, self.folder / "etcd")
+
+        self._restart_etcd(replace)
+
     # --- what its users need ------------------------------------------------------------------------------------------
 
     @property
@@ -211,6 +227,13 @@ class ControlPlane:
         return path
 
     # --- how it is done -----------------------------------------------------------------------------------------------
+
+    def _restart_etcd(self, meanwhile: Callable[[], object]) -> None:
+        self.stop_api_server()
+        end_process(self._processes.pop("etcd"))
+        meanwhile()
+        self._start_etcd()
+        self.start_api_server()
 
     def _start_etcd(self) -> None:
         client, peer = f"unix://{self._etcd_socket}", f"unix://{self.folder / 'peer.sock'}"

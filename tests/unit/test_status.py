@@ -201,6 +201,13 @@ def test_the_conditions_of_others_survive() -> None:
     assert after(RELEASED, made, observation(False)).conditions[-1] == foreign
 
 
+@pytest.mark.parametrize(("created", "shown"), [(ago(60), NOW), (ago(-60), ago(-60))])
+def test_no_transition_is_dated_before_the_resource_was_there(created: datetime, shown: datetime) -> None:
+    made = resource(False, created=created)
+
+    assert {each.last_transition_time for each in after(RELEASED, made).conditions} == {shown}
+
+
 def test_a_request_for_a_pass_stays_handled_when_its_annotation_is_gone() -> None:
     made = resource(False, status=status(last_handled_reconcile_at="1"))
 

@@ -1,0 +1,171 @@
+"""A wire between two real programs that can be cut, or can swallow what is sent, at a moment of one's choice.
+
+It carries bytes and looks into none of them, so TLS stays between the two ends.
+A cut wire resets what is open and turns away what is new. One that swallows keeps
+its connections open and delivers nothing, as a firewall does that has forgotten
+them: neither end is told.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from tests.stage import OperatorProcess
+
+CHUNK: Final = 65_536
+PATIENCE: Final = 30.0
+# Closing without an answer to what was sent: the other end sees a reset.
+RESET: Final = struct.pack("ii", 1, 0)
+
+
+class Direction(StrEnum):
+    """Where bytes go."""
+
+    THERE = "there"
+    BACK = "back"
+
+
+BOTH: Final = frozenset(Direction)
+
+
+class _Link:
+    """One connection through the wire."""
+
+    def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, swallows: frozenset[Direction]) -> None:
+        self.writers = {Direction.BACK: near, Direction.THERE: far}
+        self.swallows = swallows
+        self.is_torn = False
+        """Whether bytes have been lost, so that nobody could make sense of what follows."""
+
+    async def carry(self, reader: asyncio.StreamReader, direction: Direction) -> None:
+        writer = self.writers[direction]
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(CHUNK):
+                if direction in self.swallows or self.is_torn:
+                    self.is_torn = True
+                    continue
+                writer.write(data)
+                await writer.drain()
+            if direction in self.swallows:
+                self.is_torn = True  # the other end does not hear of the end either
+                return
+        writer.close()
+
+    def reset(self) -> None:
+        for writer in self.writers.values():
+            peer: socket.socket | None = writer.get_extra_info("socket")
+            with contextlib.suppress(OSError):
+                if peer is not None:
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            writer.transport.abort()
+
+
+class Wire(AbstractContextManager["Wire"]):
+    """Listens on a port of its own and passes everything on to ``url``, on an event loop of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._host, self._port = urlsplit(url).hostname or "", urlsplit(url).port or 0
+        self._scheme = urlsplit(url).scheme
+        self.url = ""
+        self._links: set[_Link] = set()
+        self._is_cut = False
+        self._swallows: frozenset[Direction] = frozenset()
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._is_serving = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="wire")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._is_serving.wait(PATIENCE)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(PATIENCE)
+
+    def lead_to_cluster(self, operator: OperatorProcess) -> OperatorProcess:
+        """Let an operator that is not started yet take this way to the API server, which it still verifies."""
+        config = json.loads(operator.kubeconfig.read_text())
+        config["clusters"][0]["cluster"]["server"] = self.url
+        operator.kubeconfig = operator.folder / "kubeconfig"
+        operator.kubeconfig.write_text(json.dumps(config))
+        return operator
+
+    def cut(self) -> None:
+        """Reset every connection and turn new ones away, until ``heal``."""
+
+        def act() -> None:
+            self._is_cut = True
+            for link in self._links:
+                link.reset()
+
+        self._do(act)
+
+    def swallow(self, directions: frozenset[Direction] = BOTH, *, only_present: bool = False) -> None:
+        """Deliver nothing of these directions any more, until ``heal``; new connections work if ``only_present``."""
+
+        def act() -> None:
+            self._swallows = frozenset() if only_present else directions
+            for link in self._links:
+                link.swallows = directions
+
+        self._do(act)
+
+    def heal(self) -> None:
+        """Be a good wire again. A connection that has lost bytes cannot go on, and is reset."""
+
+        def act() -> None:
+            self._is_cut, self._swallows = False, frozenset()
+            for link in self._links:
+                link.swallows = frozenset()
+                if link.is_torn:
+                    link.reset()
+
+        self._do(act)
+
+    def _do(self, act: Callable[[], None]) -> None:
+        async def act_there() -> None:
+            act()
+
+        asyncio.run_coroutine_threadsafe(act_there(), self._loop).result(PATIENCE)
+
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.url = f"{self._scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self._is_serving.set()
+        await self._stop.wait()
+        server.close()
+        for link in list(self._links):
+            link.reset()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        try:
+            far_reader, far = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.transport.abort()
+            return
+        link = _Link(writer, far, self._swallows)
+        self._links.add(link)
+        try:
+            await asyncio.gather(link.carry(reader, Direction.THERE), link.carry(far_reader, Direction.BACK))
+            if link.is_torn:
+                await self._stop.wait()
+        finally:
+            self._links.discard(link)
+            link.reset()
