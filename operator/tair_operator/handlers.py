@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import kopf
 
-from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE, GROUP, PLURAL, VERSION
+from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE, FINALIZER, GROUP, PLURAL, VERSION
 from tair_operator.ports import Key
 from tair_operator.queue import Priority, WorkQueue
 from tair_operator.scope import WHOLE_CLUSTER, Scope
@@ -87,6 +87,10 @@ def needs_pass(kind: str | None, body: Mapping[str, Any]) -> bool:
     if kind == "DELETED" or metadata.get("deletionTimestamp"):
         return True
     if metadata.get("generation") != status.get("observedGeneration"):
+        return True
+    # A tool that replaces resources takes the finalizer away, which makes no new generation.
+    is_wanted = body.get("spec", {}).get("deletionPolicy") == "Release"
+    if is_wanted is not (FINALIZER in metadata.get("finalizers", [])):
         return True
     token = metadata.get("annotations", {}).get(ANNOTATION_RECONCILE)
     return token is not None and token != status.get("lastHandledReconcileAt")

@@ -8,6 +8,7 @@ from tair_operator.ports import Key
 from tair_operator.proposal import names_plan
 from tair_operator.situation import NOTHING, RETRY_WITHOUT_RESYNC, Context, Policy, Situation, until_resync
 from tair_operator.stance import Stance
+from tair_operator.subject import is_held_as_wanted
 
 
 class Listed(NamedTuple):
@@ -38,6 +39,7 @@ class Listed(NamedTuple):
                 and s.in_doubt is None
                 and not s.is_requested
                 and not names_plan(resource)
+                and is_held_as_wanted(resource)
             ),
             is_stalled=Stance.STALLED in conditions,
         )

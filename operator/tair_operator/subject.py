@@ -39,6 +39,11 @@ def holds_deletion(resource: TairInstance) -> bool:
     return is_wanted and FINALIZER in metadata.finalizers and spec.direct_connection is not None
 
 
+def is_held_as_wanted(resource: TairInstance) -> bool:
+    """Whether our finalizer is on the resource just if it belongs there: others may have taken it away."""
+    return holds_deletion(resource) is (FINALIZER in resource.metadata.finalizers)
+
+
 def ref_of(resource: TairInstance) -> InstanceRef:
     """Return the instance that a resource names."""
     return InstanceRef(resource.spec.instance_id, resource.spec.region_id)

@@ -54,3 +54,9 @@ def outcome(resource: dict[str, Any]) -> str | None:
 def moment(stamp: str) -> datetime:
     """Return the time that a stamp of Kubernetes or of the ledger tells."""
     return datetime.fromisoformat(stamp)
+
+
+def ask_again(tenant: Tenant, stamp: str) -> None:
+    """Ask for a pass by annotation."""
+    words = f"tair.alibabacloud.com/reconcile-requested-at={stamp}"
+    tenant.stage.plane.kubectl("-n", tenant.namespace, "annotate", "--overwrite", "tair", tenant.name, words)

@@ -15,6 +15,8 @@ from tests.stage import Stage
 
 FENCE = 1.0
 
+pytestmark = pytest.mark.timeout(240)
+
 
 @pytest.fixture
 def proxy(stage: Stage) -> Iterator[Proxy]:

@@ -16,6 +16,11 @@ CLIENT: Final = "tests/integration/test_aliyun_client.py::test_"
 DELETION: Final = "tests/unit/test_reconcile_deletion.py::test_"
 QUEUE: Final = "tests/unit/test_queue.py::test_"
 RUNTIME: Final = "tests/unit/test_runtime.py::test_"
+CHAOS: Final = "tests/chaos/test_"
+KILLS: Final = f"{CHAOS}kills.py::test_whenever_it_is_killed_each_change_is_made_once_and_every_status_is_true"
+OVERLAP: Final = f"{CHAOS}overlap.py::test_processes_that_overlap_in_a_rolling_update_call_each_change_once"
+AWAY: Final = f"{CHAOS}network.py::test_a_cloud_that_goes_away_between_intent_and_answer_leads_to_one_effective_release"
+CLOCK: Final = f"{CHAOS}clock.py::test_"
 EXPLORER: Final = "tests/faults/test_explorer.py::test_"
 EVERY_FAULT: Final = f"{EXPLORER}whatever_fails_once_the_end_is_the_same_and_no_release_is_repeated"
 AT_REST: Final = f"{EXPLORER}without_a_fault_a_scenario_ends_well"
@@ -82,13 +87,14 @@ ROWS: Final[dict[str, Row]] = {
         "What the scenario ends in without a crash, some seconds later.",
         tests=(
             EVERY_FAULT,
+            KILLS,
             "tests/unit/test_reconcile_faults.py::test_a_crash_anywhere_leads_to_one_effective_release_and_a_truthful_status",
         ),
     ),
     "A8": Row(
         "It dies five times in a row at the same point.",
         "`OutcomeUnknown` in between; at most one effective release.",
-        tests=(f"{EXPLORER}a_crash_loop_at_any_write_repeats_no_release",),
+        tests=(f"{EXPLORER}a_crash_loop_at_any_write_repeats_no_release", KILLS),
     ),
     "A9": Row(
         "It dies between the end of the release and letting go of a deleted resource.",
@@ -156,10 +162,10 @@ ROWS: Final[dict[str, Row]] = {
         tests=(f"{RUNTIME}the_end_of_the_watch_is_the_end_of_the_operator",),
     ),
     "C3": Row(
-        "The watch is silent.",
-        "A change is seen at the next LIST, ten minutes later at the latest.",
+        "The watch is silent: its connection is half open.",
+        "A change is seen when kopf has heard nothing for 70 seconds and watches anew; at the next LIST, ten minutes later, at the latest.",
         plans=("flip-flop/EVENT.2:before:lost", "drain/EVENT.2:before:lost"),
-        gap="That kopf ends a silent connection by itself is kopf's own test.",
+        tests=(f"{CHAOS}network.py::test_a_half_open_watch_is_noticed_within_the_time_of_inactivity",),
     ),
     "C4": Row(
         "The API server is away for minutes, also during a call.",
@@ -167,6 +173,7 @@ ROWS: Final[dict[str, Row]] = {
         plans=("release/PATCH-answer.1:before:outage", "release/PATCH-intent.1:before:outage"),
         tests=(
             "tests/cluster/test_outage.py::test_two_replicas_outlast_an_api_server_that_was_away_during_a_release",
+            f"{CHAOS}network.py::test_a_partition_from_the_api_server_during_a_release_loses_neither_the_answer_nor_the_operator",
             "tests/cluster/test_outage.py::test_a_single_operator_outlasts_it_without_a_restart_and_stores_the_answer",
         ),
     ),
@@ -193,7 +200,8 @@ ROWS: Final[dict[str, Row]] = {
         "The API server throttles (429).",
         "Nothing but a pause.",
         plans=("release/PATCH-intent.1:before:429", "release/LIST.1:before:429"),
-        gap="The operator's own pauses apply, not the value of Retry-After.",
+        tests=(f"{CHAOS}network.py::test_an_api_server_that_throttles_is_not_stormed_and_gets_the_answer_afterwards",),
+        gap="The operator's own pauses apply, which grow, and not the value of Retry-After.",
     ),
     "C8": Row(
         "The CRD is missing at the start, or not served for a moment.",
@@ -207,7 +215,10 @@ ROWS: Final[dict[str, Row]] = {
     "C9": Row(
         "A stored resource does not fit the schema of today.",
         "The log names it; all others are served.",
-        tests=(f"{CLUSTER}a_resource_that_cannot_be_read_does_not_hide_the_others",),
+        tests=(
+            f"{CLUSTER}a_resource_that_cannot_be_read_does_not_hide_the_others",
+            f"{CHAOS}restore.py::test_a_resource_that_is_older_than_its_schema_does_not_stop_the_others",
+        ),
         gap="Its own status says nothing about it.",
     ),
     "C10": Row(
@@ -215,14 +226,16 @@ ROWS: Final[dict[str, Row]] = {
         "The new leader shows `OutcomeUnknown` until the call has settled, and makes no second one.",
         tests=(
             "tests/cluster/test_leader.py::test_a_lease_that_is_stolen_during_a_call_leads_to_no_second_release",
+            f"{CHAOS}frozen.py::test_who_was_frozen_for_longer_than_its_lease_sends_nothing_while_another_leads",
             f"{LEADER}a_lease_that_runs_out_while_the_intent_is_stored_stops_the_call",
         ),
     ),
     "C11": Row(
-        "Two operators run by mistake.",
+        "Two operators run at once: by mistake, or for a moment in a rolling update.",
         "One call for each change: the second intent is refused.",
         tests=(
             f"{FAILURES}two_operators_by_mistake_make_one_call_for_each_change",
+            OVERLAP,
             f"{LEADER}whatever_happens_two_never_pass_the_fence_at_once_and_in_the_end_one_leads",
         ),
     ),
@@ -230,13 +243,17 @@ ROWS: Final[dict[str, Row]] = {
         "etcd is restored, and resources go back in time.",
         "What the manifest of then asks for, after a look: if it says false, an endpoint is released.",
         plans=("release/GET.4:before:stale",),
-        gap="A restore of a real etcd is not exercised; a view from the past, which is what it looks like, is.",
+        tests=(
+            f"{CHAOS}restore.py::test_after_a_restore_of_etcd_nothing_is_released_that_the_restored_manifest_does_not_ask_for",
+        ),
     ),
     "C13": Row(
         "A tool replaces the resource, and takes finalizer and annotations away.",
         "The finalizer comes back; nothing is called.",
-        tests=(f"{DELETION}the_finalizer_comes_with_release_before_anything_is_called",),
-        gap="Not run with such a tool.",
+        tests=(
+            f"{CHAOS}restore.py::test_a_tool_that_replaces_a_resource_takes_away_the_finalizer_and_causes_no_call",
+            f"{DELETION}the_finalizer_comes_with_release_before_anything_is_called",
+        ),
     ),
     "C14": Row(
         "A backup is restored as a new resource, without its status.",
@@ -250,6 +267,7 @@ ROWS: Final[dict[str, Row]] = {
         "`CloudUnreachable`; the call is `NotSent` and made again after a pause. TLS is never weakened.",
         plans=("release/ReleaseDirectConnection.1:before:lost", "release/DescribeInstances.1:before:outage"),
         tests=(
+            AWAY,
             f"{WIRE}a_name_that_cannot_be_resolved_means_that_nothing_was_sent",
             f"{WIRE}a_certificate_of_an_unknown_authority_ends_the_call_before_it_is_sent",
         ),
@@ -262,7 +280,7 @@ ROWS: Final[dict[str, Row]] = {
             "release/ReleaseDirectConnection.1:after-effect:silence",
             "release/ReleaseDirectConnection.1:before:late",
         ),
-        tests=(f"{FAILURES}an_answer_that_was_lost_after_the_effect_is_observed_and_not_resent",),
+        tests=(f"{FAILURES}an_answer_that_was_lost_after_the_effect_is_observed_and_not_resent", AWAY),
     ),
     "D3": Row(
         "An answer drips, never ends, or is huge.",
@@ -338,6 +356,7 @@ ROWS: Final[dict[str, Row]] = {
         tests=(
             "tests/integration/test_credentials_simulator.py::test_an_expired_token_is_refreshed_once",
             f"{CLIENT}a_wrong_clock_is_named",
+            f"{CLOCK}a_clock_that_is_hours_off_is_named_and_nothing_is_called_until_it_is_right",
         ),
     ),
     "D13": Row(
@@ -347,6 +366,7 @@ ROWS: Final[dict[str, Row]] = {
         tests=(
             "tests/cluster/test_own_credentials.py::test_a_rotated_secret_is_read_again_without_a_restart",
             "tests/cluster/test_own_credentials.py::test_a_secret_that_is_missing_is_waited_for",
+            f"{CHAOS}secret.py::test_a_secret_that_is_deleted_during_a_release_is_waited_for_and_nothing_is_done_twice",
         ),
     ),
     "D14": Row(
@@ -373,6 +393,9 @@ ROWS: Final[dict[str, Row]] = {
         "The clock jumps, or the machine sleeps.",
         "Nothing: what must not be cut short is measured by clocks that nobody sets.",
         tests=(
+            f"{CLOCK}no_jump_of_the_clock_makes_a_settling_time_or_a_drain_shorter_or_endless",
+            f"{CLOCK}a_plan_that_the_clock_has_outrun_needs_another_approval",
+            f"{CHAOS}frozen.py::test_who_was_frozen_for_more_than_a_second_after_the_intent_does_not_send_the_call",
             "tests/unit/test_reconcile_faults.py::test_a_call_is_not_sent_more_than_a_second_after_its_intent",
             f"{LEADER}a_sleep_of_the_machine_closes_the_fence_at_once_and_costs_the_lead",
         ),
@@ -406,8 +429,8 @@ ROWS: Final[dict[str, Row]] = {
     "E4": Row(
         "An upgrade with live resources.",
         "Nothing: a restart writes nothing.",
-        tests=("tests/unit/test_reconcile.py::test_a_restart_writes_nothing_for_a_stalled_resource",),
-        gap="There is no earlier release to upgrade from yet.",
+        tests=("tests/unit/test_reconcile.py::test_a_restart_writes_nothing_for_a_stalled_resource", OVERLAP),
+        gap="There is no earlier release to upgrade from yet: the overlap is of two processes of one version.",
     ),
     "E5": Row(
         "A downgrade with live resources.",

@@ -9,17 +9,23 @@ import kopf
 import pytest
 
 from tair_operator.handlers import HAND_OVER, Approvals, build_settings, is_moved_in, needs_pass, watch
-from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE
+from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE, FINALIZER
 from tair_operator.queue import WorkQueue
 from tair_operator.scope import Scope
 
 
 def body(
-    generation: int = 1, observed: int | None = 1, token: str | None = None, handled: str | None = None, **metadata: str
+    generation: int = 1,
+    observed: int | None = 1,
+    token: str | None = None,
+    handled: str | None = None,
+    policy: str = "Retain",
+    **metadata: str | list[str],
 ) -> dict[str, Any]:
     annotations = {"annotations": {ANNOTATION_RECONCILE: token}} if token else {}
     status = {"observedGeneration": observed, "lastHandledReconcileAt": handled} if observed is not None else {}
-    return {"metadata": {"generation": generation, **annotations, **metadata}, "status": status}
+    spec = {"deletionPolicy": policy}
+    return {"metadata": {"generation": generation, **annotations, **metadata}, "spec": spec, "status": status}
 
 
 async def test_starts_for_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +60,10 @@ async def test_starts_for_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch)
         ("a request that was handled needs none", "MODIFIED", body(token="1", handled="1"), False),
         ("a deletion needs a pass", "DELETED", body(), True),
         ("the beginning of a deletion needs a pass", "MODIFIED", body(deletionTimestamp="2026-03-02"), True),
+        ("a finalizer that somebody took away needs a pass", "MODIFIED", body(policy="Release"), True),
+        ("a finalizer in its place needs none", "MODIFIED", body(policy="Release", finalizers=[FINALIZER]), False),
+        ("a finalizer that is out of place needs a pass", "MODIFIED", body(finalizers=[FINALIZER]), True),
+        ("the finalizer of somebody else needs none", "MODIFIED", body(finalizers=["else"]), False),
         ("a body without anything needs none", "MODIFIED", {}, False),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 from tair_operator.listing import Listed
 from tair_operator.models import (
     ANNOTATION_RECONCILE,
+    FINALIZER,
     Outcome,
     Reason,
     TairInstance,
@@ -80,6 +81,14 @@ DUE_AT_ONCE, NEVER = timedelta(0), None
         ),
         pytest.param(resource(status=status(conditions=READY), generation=2), DUE_AT_ONCE, id="edited"),
         pytest.param(resource(status=status(conditions=READY), annotations=ASKED), DUE_AT_ONCE, id="asked for"),
+        pytest.param(
+            resource(status=status(conditions=READY), deletion_policy="Release"), DUE_AT_ONCE, id="finalizer taken away"
+        ),
+        pytest.param(
+            resource(status=status(conditions=READY), deletion_policy="Release", finalizers=[FINALIZER]),
+            RESYNC,
+            id="finalizer in its place",
+        ),
         pytest.param(
             resource(status=status(conditions=[condition("Ready", "False"), condition("Reconciling")])),
             DUE_AT_ONCE,
