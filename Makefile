@@ -90,8 +90,8 @@ mutation: install ## Change the rules one place at a time and see whether a test
 
 .PHONY: endurance
 endurance: install ## Run the long variants: five minutes without an API server, twenty crashes with 1,000 resources, 300 kills
-	@TAIR_TEST_OUTAGE_SECONDS=300 TAIR_TEST_FAILOVER_RUNS=20 TAIR_TEST_KILLS=300 TAIR_TEST_INACTIVITY_SECONDS=70 \
-	  $(PYTEST) -s tests/cluster/test_outage.py tests/cluster/test_failover.py tests/chaos/test_kills.py tests/chaos/test_network.py $(PYTEST_ARGS)
+	@TAIR_TEST_OUTAGE_SECONDS=300 TAIR_TEST_FAILOVER_RUNS=20 TAIR_TEST_KILLS=300 TAIR_TEST_UPDATES=5 TAIR_TEST_INACTIVITY_SECONDS=70 \
+	  $(PYTEST) -s tests/cluster/test_outage.py tests/cluster/test_failover.py tests/chaos $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: install ## Flip, break and restart for a long time: memory, files and tasks stay flat (MINUTES=10, RESOURCES, SEED)

@@ -1,4 +1,4 @@
-"""One control plane for the tests here, and a simulated cloud that speaks TLS for each module."""
+"""One control plane for the tests here, and one simulated cloud that speaks TLS."""
 
 from collections.abc import Iterator
 
@@ -17,29 +17,28 @@ def control_plane() -> Iterator[ControlPlane]:
         yield plane
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stage(control_plane: ControlPlane) -> Iterator[Stage]:
-    """Install the operator, beside a simulated cloud of this module's own."""
+    """Install the operator, beside the simulated cloud; a test uses instances of its own."""
     with tls_stage(control_plane) as stage:
         stage.install()
-        # What other tests have left behind is about the instances of another cloud.
-        stage.clear()
         yield stage
 
 
-@pytest.fixture(scope="module")
-def module_judge(stage: Stage) -> Iterator[Judge]:
+@pytest.fixture(scope="session")
+def session_judge(stage: Stage) -> Iterator[Judge]:
     """Judge every version of every status."""
     with Judge(stage.plane, stage.simulator, stage.folder) as judge:
         yield judge
 
 
 @pytest.fixture
-def judge(stage: Stage, module_judge: Judge) -> Iterator[Judge]:
+def judge(stage: Stage, session_judge: Judge) -> Iterator[Judge]:
     """Fail the test when a status was wrong at any moment."""
-    yield module_judge
-    module_judge.catch_up()
-    problems = module_judge.take_problems()
+    yield session_judge
+    session_judge.catch_up()
+    problems = session_judge.take_problems()
+    stage.simulator.clear_faults()
     stage.clear()
-    module_judge.namespaces.clear()
+    session_judge.namespaces.clear()
     assert problems == []

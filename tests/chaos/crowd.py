@@ -233,11 +233,11 @@ class Crowd(AbstractContextManager["Crowd"]):
         done = Counter(str(entry["action"]) for entry in effective)
         if member.habit is not Habit.HASTY and done != +member.asked:
             yield f"asked for {dict(member.asked)}, done {dict(done)}"
-        yield from _operations(versions, effective, {str(entry["requestId"]) for entry in entries})
+        yield from operations(versions, effective, {str(entry["requestId"]) for entry in entries})
         for entry in effective:
-            if entry["action"] == RELEASE and not _is_asked_for(entry, versions):
+            if entry["action"] == RELEASE and not is_asked_for(entry, versions):
                 yield f"released at {entry['time']}, when no manifest said so"
-        yield from _drains(versions) if member.habit is Habit.DRAIN else ()
+        yield from drains(versions) if member.habit is Habit.DRAIN else ()
         if member.habit is Habit.DRAIN:
             yield from self._published(member)
 
@@ -252,7 +252,7 @@ def _is_leaving(item: dict[str, Any]) -> bool:
     return "deletionTimestamp" in item["metadata"]
 
 
-def _operations(versions: list[Version], effective: list[dict[str, Any]], request_ids: set[str]) -> Iterator[str]:
+def operations(versions: list[Version], effective: list[dict[str, Any]], request_ids: set[str]) -> Iterator[str]:
     """Each effective call is one operation in status that succeeded; what is not known is left out, never invented."""
     shown: dict[str, dict[str, Any]] = {}
     for version in versions:
@@ -272,7 +272,8 @@ def _operations(versions: list[Version], effective: list[dict[str, Any]], reques
             yield f"{each['requestId']} succeeded, and had no effect"
 
 
-def _is_asked_for(entry: dict[str, Any], versions: list[Version]) -> bool:
+def is_asked_for(entry: dict[str, Any], versions: list[Version]) -> bool:
+    """Whether a manifest asked for this release when it arrived, or within the fence before."""
     time = moment(entry["time"])
     for number, version in enumerate(versions):
         is_last = number + 1 == len(versions)
@@ -292,7 +293,8 @@ def _wants_release(resource: dict[str, Any]) -> bool:
     return resource["spec"].get("directConnection") is False
 
 
-def _drains(versions: list[Version]) -> Iterator[str]:
+def drains(versions: list[Version]) -> Iterator[str]:
+    """Each release comes a whole drain after its endpoint was withdrawn."""
     for version in versions:
         operation, plan = version.status.get("operation") or {}, version.status.get("plan") or {}
         if operation.get("outcome") == "Started" and operation.get("action") == RELEASE:

@@ -1,5 +1,9 @@
-"""Old and new processes of a rolling update overlap while manifests change: each change is called once."""
+"""Old and new processes of a rolling update overlap while manifests change: each change is called once.
 
+One update each in `make test`; `make endurance` makes it five (TAIR_TEST_UPDATES).
+"""
+
+import os
 import random
 import signal
 import time
@@ -14,11 +18,11 @@ from tests.cluster.test_leader import ELECTED, LEASE, NAMESPACE
 from tests.cluster.watching import Judge
 from tests.stage import OperatorProcess, Stage
 
-UPDATES: Final = 2
-OVERLAP_SECONDS: Final = 2.0
+UPDATES: Final = int(os.environ.get("TAIR_TEST_UPDATES", "1"))
+OVERLAP_SECONDS: Final = 3.0
 SIZES: Final = {Habit.FLIP: 6, Habit.DRAIN: 2, Habit.DELETE: 2, Habit.HASTY: 2}
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(240 + 60 * UPDATES)
 
 
 def end_in_order(operator: OperatorProcess) -> int:
@@ -48,5 +52,5 @@ def test_processes_that_overlap_in_a_rolling_update_call_each_change_once(
 
     assert problems == []
     assert codes == [0] * UPDATES
-    assert crowd.changes > 2 * len(crowd.members)
+    assert crowd.changes > len(crowd.members)
     assert all("Traceback" not in operator.log.read_text() for operator in operators)

@@ -241,7 +241,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "C12": Row(
         "etcd is restored, and resources go back in time.",
-        "What the manifest of then asks for, after a look: if it says false, an endpoint is released.",
+        "What the manifest of then asks for, after a look: at the next LIST, ten minutes later at the latest, or when the operator is started again, since the watch hears nothing until the versions have caught up. An endpoint that came after `Released` was reached is `DriftDetected`, unless driftPolicy is Correct; where false was never reached, it is released.",
         plans=("release/GET.4:before:stale",),
         tests=(
             f"{CHAOS}restore.py::test_after_a_restore_of_etcd_nothing_is_released_that_the_restored_manifest_does_not_ask_for",
@@ -249,7 +249,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "C13": Row(
         "A tool replaces the resource, and takes finalizer and annotations away.",
-        "The finalizer comes back; nothing is called.",
+        "The finalizer comes back at once; nothing is called.",
         tests=(
             f"{CHAOS}restore.py::test_a_tool_that_replaces_a_resource_takes_away_the_finalizer_and_causes_no_call",
             f"{DELETION}the_finalizer_comes_with_release_before_anything_is_called",
@@ -399,7 +399,7 @@ ROWS: Final[dict[str, Row]] = {
             "tests/unit/test_reconcile_faults.py::test_a_call_is_not_sent_more_than_a_second_after_its_intent",
             f"{LEADER}a_sleep_of_the_machine_closes_the_fence_at_once_and_costs_the_lead",
         ),
-        gap="After a restart in the middle of a drain only the wall clock is left to measure it.",
+        gap="After a restart in the middle of a drain only the wall clock is left to measure it. That the machine sleeps is simulated.",
     ),
     "E1": Row(
         "A thousand resources at a cold start.",
