@@ -12,7 +12,6 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from types import TracebackType
@@ -35,6 +34,7 @@ class Direction(StrEnum):
 
 
 BOTH: Final = frozenset(Direction)
+NONE: Final = frozenset[Direction]()
 
 
 class _Link:
@@ -105,41 +105,27 @@ class Wire(AbstractContextManager["Wire"]):
 
     def cut(self) -> None:
         """Reset every connection and turn new ones away, until ``heal``."""
-
-        def act() -> None:
-            self._is_cut = True
-            for link in self._links:
-                link.reset()
-
-        self._do(act)
+        self._be(is_cut=True)
 
     def swallow(self, directions: frozenset[Direction] = BOTH, *, only_present: bool = False) -> None:
         """Deliver nothing of these directions any more, until ``heal``; new connections work if ``only_present``."""
-
-        def act() -> None:
-            self._swallows = frozenset() if only_present else directions
-            for link in self._links:
-                link.swallows = directions
-
-        self._do(act)
+        self._be(present=directions, new=NONE if only_present else directions)
 
     def heal(self) -> None:
         """Be a good wire again. A connection that has lost bytes cannot go on, and is reset."""
+        self._be()
 
-        def act() -> None:
-            self._is_cut, self._swallows = False, frozenset()
+    def _be(
+        self, *, is_cut: bool = False, present: frozenset[Direction] = NONE, new: frozenset[Direction] = NONE
+    ) -> None:
+        async def change() -> None:
+            self._is_cut, self._swallows = is_cut, new
             for link in self._links:
-                link.swallows = frozenset()
-                if link.is_torn:
+                link.swallows = present
+                if is_cut or (link.is_torn and not present):
                     link.reset()
 
-        self._do(act)
-
-    def _do(self, act: Callable[[], None]) -> None:
-        async def act_there() -> None:
-            act()
-
-        asyncio.run_coroutine_threadsafe(act_there(), self._loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(change(), self._loop).result(PATIENCE)
 
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
