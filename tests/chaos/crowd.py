@@ -140,7 +140,11 @@ class Crowd(AbstractContextManager["Crowd"]):
         self._thread.join()
         if self._error is not None:
             raise self._error
-        wait_until(lambda: not self.unfinished(), "all is as the manifests say", seconds)
+        try:
+            wait_until(lambda: not self.unfinished(), "all is as the manifests say", seconds)
+        except AssertionError as error:
+            error.add_note(json.dumps(self.unfinished(), indent=1))
+            raise
 
     def unfinished(self) -> dict[str, Any]:
         """Return the status of each resource that is not as its manifest says."""
