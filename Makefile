@@ -71,7 +71,7 @@ docs: install ## Render the pages and the parts of the chart that come from the 
 
 .PHONY: bench
 bench: install ## Measure against rivals: tables, benchmarks/results.json (FULL=1 all of it; PAGE=1 renders the page)
-	@PYTHONPATH=. $(PYTHON) -m benchmarks $(if $(FULL),--full)
+	@PYTHONPATH=. $(PYTHON) -m benchmarks $(if $(FULL),--full) $(ARGS)
 	@$(if $(PAGE),PYTHONPATH=. $(PYTHON) -m benchmarks.page)
 
 ##@ Now and then

@@ -1,6 +1,7 @@
 """``make bench``: runs every benchmark, prints tables and writes ``benchmarks/results.json``.
 
-``--full`` is ``make bench FULL=1``: more rounds, bursts of a thousand, fleets of up to ten thousand.
+``--full`` is ``make bench FULL=1``: bursts of a thousand, fleets of up to ten thousand. ``make bench ARGS="--burst 500"``
+changes one of these.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import os
 import platform
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,7 +45,17 @@ def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--full", action="store_true", help="measure all of it; takes about an hour")
-    effort = FULL if parser.parse_args().full else REDUCED
+    parser.add_argument("--burst", type=int, help="how many changes at once")
+    parser.add_argument("--sizes", type=sizes, help="how many resources fleets have: 250,1000")
+    parser.add_argument("--fleet", type=int, help="how many resources the users who edit have to get past")
+    chosen = vars(parser.parse_args())
+    effort = FULL if chosen.pop("full") else REDUCED
+    changed = {name: value for name, value in chosen.items() if value is not None}
+    if changed:
+        words = " ".join(
+            f"--{name} {','.join(map(str, value)) if name == 'sizes' else value}" for name, value in changed.items()
+        )
+        effort = replace(effort, command=f'{effort.command} ARGS="{words}"', **changed)
     began = time.monotonic()
     results = measure(effort) | {"seconds": round(time.monotonic() - began)}
     for title, show in report.TABLES.items():
@@ -52,6 +63,11 @@ def main() -> int:
     print(f"\n{report.environment(results)}")
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Read sizes that are separated by commas."""
+    return tuple(int(part) for part in text.split(","))
 
 
 def measure(effort: Effort) -> Results:

@@ -17,6 +17,7 @@ from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE, FINAL
 from tair_operator.ports import Key
 from tair_operator.queue import Priority, WorkQueue
 from tair_operator.scope import WHOLE_CLUSTER, Scope
+from tair_operator.stance import Stance
 
 HAND_OVER = timedelta(seconds=2)
 """How long the shard that a resource comes from has for the pass that it was in the middle of. Nothing is called twice
@@ -61,16 +62,29 @@ def build_registry(queue: WorkQueue, connect: Callable[[], Awaitable[kopf.Connec
         return await connect()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def enqueue(event: kopf.RawEvent, **_: object) -> None:
-        kind, body = event.get("type"), event["object"]
-        is_approved_otherwise = approvals.changed(kind, body)
-        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
-        if is_moved_in(kind, body):
-            queue.add_after(key, HAND_OVER)
-        elif needs_pass(kind, body) or is_approved_otherwise:
-            queue.add(key, Priority.USER)
+    async def note(event: kopf.RawEvent, **_: object) -> None:
+        enqueue(queue, approvals, event.get("type"), event["object"])
 
     return registry
+
+
+def enqueue(queue: WorkQueue, approvals: "Approvals", kind: str | None, body: Mapping[str, Any]) -> None:
+    """Ask for a pass where an event calls for one: at once, or when whoever else works on the resource is done."""
+    key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+    is_approved_otherwise = approvals.changed(kind, body)
+    if is_moved_in(kind, body):
+        queue.add_after(key, HAND_OVER)
+    elif needs_pass(kind, body) or is_approved_otherwise:
+        queue.add(key, Priority.USER)
+    elif is_under_way(body) and not queue.is_known(key):
+        # Another process wrote this, and may have ended since: kopf makes one event of several.
+        queue.add_after(key, HAND_OVER)
+
+
+def is_under_way(body: Mapping[str, Any]) -> bool:
+    """Whether somebody has promised another look at the resource."""
+    conditions = body.get("status", {}).get("conditions", [])
+    return any(condition["type"] == Stance.RECONCILING and condition["status"] == "True" for condition in conditions)
 
 
 def is_moved_in(kind: str | None, body: Mapping[str, Any]) -> bool:

@@ -18,10 +18,10 @@ from tair_operator.aliyun.credentials import EnvironmentCredentials, Keyring, St
 from tair_operator.aliyun.limiter import Limiter
 from tair_operator.cluster import KubernetesCluster
 from tair_operator.cluster.server import Api
-from tair_operator.handlers import Approvals, needs_pass
+from tair_operator.handlers import Approvals, enqueue
 from tair_operator.models import Action
-from tair_operator.ports import Cloud, Key
-from tair_operator.queue import Priority, WorkQueue
+from tair_operator.ports import Cloud
+from tair_operator.queue import WorkQueue
 from tair_operator.reconcile import Reconciler
 from tair_operator.runtime import Operator
 from tair_operator.situation import Grant, Policy
@@ -132,12 +132,8 @@ class World:
             del stop
             is_watching.set()
             approvals = Approvals()
-            # As the handler of ``handlers.build_registry``.
             async for kind, body in self.kubernetes.events(self.seam):
-                is_approved_otherwise = approvals.changed(kind, body)
-                if needs_pass(kind, body) or is_approved_otherwise:
-                    metadata = body["metadata"]
-                    queue.add(Key(metadata["namespace"], metadata["name"]), Priority.USER)
+                enqueue(queue, approvals, kind, body)
 
         await operator.run(watch, workers=WORKERS, grace=timedelta(seconds=5), on_watching=lambda: None)
 

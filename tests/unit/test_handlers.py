@@ -8,8 +8,9 @@ from typing import Any
 import kopf
 import pytest
 
-from tair_operator.handlers import HAND_OVER, Approvals, build_settings, is_moved_in, needs_pass, watch
+from tair_operator.handlers import HAND_OVER, Approvals, build_settings, enqueue, is_moved_in, needs_pass, watch
 from tair_operator.models import ANNOTATION_APPROVE, ANNOTATION_RECONCILE, FINALIZER
+from tair_operator.ports import Key
 from tair_operator.queue import WorkQueue
 from tair_operator.scope import Scope
 
@@ -119,6 +120,33 @@ def test_an_approval_of_the_plan_of_the_moment_is_news_at_first_sight() -> None:
 )
 def test_is_moved_in(sentence: str, kind: str | None, event: dict[str, Any], answer: bool) -> None:  # noqa: FBT001
     assert is_moved_in(kind, event) is answer, sentence
+
+
+@pytest.mark.parametrize(
+    ("sentence", "reconciling", "is_known", "wish"),
+    [
+        ("what another process left under way is taken up", "True", False, True),
+        ("what this process is about is not asked for twice", "True", True, False),
+        ("what another process has settled is left alone", None, False, False),
+    ],
+)
+async def test_a_resource_that_is_under_way_is_in_somebodys_queue(
+    monkeypatch: pytest.MonkeyPatch,
+    sentence: str,
+    reconciling: str | None,
+    is_known: bool,  # noqa: FBT001
+    wish: bool,  # noqa: FBT001
+) -> None:
+    queue, key, event = WorkQueue(jitter=lambda: 0.0), Key("shop", "it"), body(namespace="shop", name="it")
+    asked: list[timedelta] = []
+    monkeypatch.setattr(WorkQueue, "add_after", lambda _queue, _key, delay: asked.append(delay))
+    if reconciling is not None:
+        event["status"]["conditions"] = [{"type": "Reconciling", "status": reconciling}]
+    if is_known:
+        queue.add(key)
+    enqueue(queue, Approvals(), "MODIFIED", event)
+
+    assert asked == [HAND_OVER] * wish, sentence
 
 
 def test_the_other_shard_has_time_for_a_pass_and_nobody_waits_for_long() -> None:
