@@ -1,7 +1,7 @@
 """``make bench``: runs every benchmark, prints tables and writes ``benchmarks/results.json``.
 
-``--full`` is ``make bench FULL=1``: bursts of a thousand, fleets of up to ten thousand. ``make bench ARGS="--burst 500"``
-changes one of these.
+``--full`` is ``make bench FULL=1``: bursts of a thousand, fleets of up to ten thousand.
+``make bench ARGS="--burst 500"`` changes one of these.
 """
 
 import argparse

@@ -21,7 +21,7 @@ from tests.stage import OperatorProcess, Stage
 UPDATES: Final = int(os.environ.get("TAIR_TEST_UPDATES", "1"))
 OVERLAP_SECONDS: Final = 3.0
 SIZES: Final = {Habit.FLIP: 6, Habit.DRAIN: 2, Habit.DELETE: 2, Habit.HASTY: 2}
-# Calls are fenced, and what is published is not: of two without a Lease, one may withdraw what the other just published.
+# Calls are fenced, and what is published is not: without a Lease, one may withdraw what the other has.
 UNPUBLISHED: Final = SIZES | {Habit.DRAIN: 0, Habit.DELETE: 4}
 
 pytestmark = pytest.mark.timeout(240 + 60 * UPDATES)
