@@ -98,8 +98,8 @@ soak: install ## Flip, break and restart for a long time: memory, files and task
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(RESOURCES),--resources $(RESOURCES)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: explore
-explore: install ## Let every call of every scenario go wrong in every way, and many of them in pairs (half an hour)
-	@FAULTS_SHARE=1 FAULTS_PAIRS=$(or $(PAIRS),2000) $(PYTEST) tests/faults -q $(PYTEST_ARGS)
+explore: install ## Let every call of every scenario go wrong in every way, and many of them in pairs (ten minutes)
+	@FAULTS_SHARE=1 FAULTS_PAIRS=$(or $(PAIRS),2000) $(PYTEST) tests/faults -q -n $(JOBS) $(PYTEST_ARGS)
 
 .PHONY: fuzz
 fuzz: install ## Make up replies, resources, settings and seeds that nobody has tried (MINUTES=10; TARGETS="replies keys")
