@@ -22,6 +22,8 @@ QUIET_SECONDS = 650.0
 HORIZON = 6 * 3600.0
 """By then everything has come to its end: the longest pause after one refusal is ten minutes, and it doubles."""
 STEP_SECONDS = 30.0
+SHOWN = 5
+"""How many plans that fail are told of."""
 CALLS_AFTER = 4
 """How many calls of the time at rest belong to the trace: one pass of them."""
 
@@ -77,6 +79,19 @@ def reference(scenario: str) -> Run:
 def explore(plan: Plan, change: Change | None = None) -> Run:
     """Run a plan and compare it with the run in which nothing goes wrong; ``change`` prepares the world differently."""
     return run(plan, expected=reference(plan.scenario), change=change)
+
+
+def failing(plans: list[Plan]) -> str:
+    """Run plans, and tell of those that fail."""
+    with untraced():
+        runs = []
+        for number, plan in enumerate(plans):
+            if (run := explore(plan)).violations:
+                runs.append(run)
+            if number % 50 == 0:
+                gc.collect()
+    told = "\n".join(run.explain() for run in runs[:SHOWN])
+    return f"{len(runs)} of {len(plans)} plans fail:\n{told}" if runs else ""
 
 
 def run(plan: Plan, *, expected: Run | None, change: Change | None = None) -> Run:

@@ -7,7 +7,6 @@ not over all names, so a plan that is kept as a file survives one more look.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -175,30 +174,8 @@ def faults_at(step: Step) -> Iterator[Fault]:
         yield Fault(str(step), Point.BEFORE, Kind.STALE)
 
 
-def single_plans(scenario: str, trace: Iterable[Step], *, share: int = 1) -> Iterator[Plan]:
-    """Return every plan with one fault, for the trace of the run without any.
-
-    With a ``share`` of n, of the faults that end alike at the calls of one name each
-    call gets every n-th in turn, so that all of them happen somewhere.
-    """
-    turns: Counter[str] = Counter()
+def single_plans(scenario: str, trace: Iterable[Step]) -> Iterator[Plan]:
+    """Return every plan with one fault, for the trace of the run without any."""
     for step in trace:
         for fault in faults_at(step):
-            if not is_like_others(step, fault):
-                yield Plan(scenario, (fault,))
-                continue
-            turns[step.name] += 1
-            if turns[step.name] % share == 0:
-                yield Plan(scenario, (fault,))
-
-
-def is_like_others(step: Step, fault: Fault) -> bool:
-    """Whether a fault ends like the others of its sort: nothing was done, and the operator knows or soon sees it.
-
-    What may have had an effect never is, nor anything about the write-ahead protocol itself.
-    """
-    if step.family in {Family.KUBE_READ, Family.CLOUD_READ, Family.WATCH, Family.KUBE_EVENT}:
-        return True
-    is_protocol = step.name in {"PATCH-intent", "PATCH-answer"} or step.family is Family.CLOUD_WRITE
-    is_without_effect = fault.point is Point.BEFORE and fault.kind not in {Kind.CRASH, Kind.LATE, Kind.CONFLICT}
-    return not is_protocol and is_without_effect
+            yield Plan(scenario, (fault,))

@@ -22,6 +22,7 @@ OVERLAP: Final = f"{CHAOS}overlap.py::test_processes_that_overlap_in_a_rolling_u
 AWAY: Final = f"{CHAOS}network.py::test_a_cloud_that_goes_away_between_intent_and_answer_leads_to_one_effective_release"
 CLOCK: Final = f"{CHAOS}clock.py::test_"
 EXPLORER: Final = "tests/faults/test_explorer.py::test_"
+COMBINATIONS: Final = "tests/faults/test_combinations.py::test_"
 EVERY_FAULT: Final = f"{EXPLORER}whatever_fails_once_the_end_is_the_same_and_no_release_is_repeated"
 AT_REST: Final = f"{EXPLORER}without_a_fault_a_scenario_ends_well"
 
@@ -94,7 +95,7 @@ ROWS: Final[dict[str, Row]] = {
     "A8": Row(
         "It dies five times in a row at the same point.",
         "`OutcomeUnknown` in between; at most one effective release.",
-        tests=(f"{EXPLORER}a_crash_loop_at_any_write_repeats_no_release", KILLS),
+        tests=(f"{COMBINATIONS}a_crash_loop_at_any_write_repeats_no_release", KILLS),
     ),
     "A9": Row(
         "It dies between the end of the release and letting go of a deleted resource.",

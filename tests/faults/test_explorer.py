@@ -1,41 +1,12 @@
-"""Every call of every scenario goes wrong in every way, one at a time, and in pairs by chance.
-
-``make test`` takes all faults that may leave an effect behind, and of those that
-end alike a share in turn. ``make explore`` takes them all, and more pairs.
-"""
-
-import gc
-import os
+"""Every call of every scenario goes wrong in every way, one at a time."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from tair_operator.models import Action
-from tests.faults.explore import Run, explore, reference, untraced
-from tests.faults.faults import Family, Fault, Kind, Plan, Point, Step, faults_at, single_plans
+from tests.faults.explore import failing, reference
+from tests.faults.faults import single_plans
 from tests.faults.scenarios import SCENARIOS
 
-SHARE = int(os.environ.get("FAULTS_SHARE", "9"))
-PAIRS = int(os.environ.get("FAULTS_PAIRS", "40"))
-CRASHES_IN_A_ROW = 5
-SHOWN = 5
-RELEASE = str(Action.RELEASE)
-
 pytestmark = pytest.mark.timeout(3600)
-
-
-def failing(plans: list[Plan]) -> str:
-    """Run plans, and tell of those that fail."""
-    with untraced():
-        runs = []
-        for number, plan in enumerate(plans):
-            if (run := explore(plan)).violations:
-                runs.append(run)
-            if number % 50 == 0:
-                gc.collect()
-    told = "\n".join(run.explain() for run in runs[:SHOWN])
-    return f"{len(runs)} of {len(plans)} plans fail:\n{told}" if runs else ""
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -49,83 +20,6 @@ def test_without_a_fault_a_scenario_ends_well(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_whatever_fails_once_the_end_is_the_same_and_no_release_is_repeated(scenario: str) -> None:
-    plans = list(single_plans(scenario, reference(scenario).trace, share=SHARE))
+    plans = list(single_plans(scenario, reference(scenario).trace))
 
     assert failing(plans) == ""
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_crash_loop_at_any_write_repeats_no_release(scenario: str) -> None:
-    steps = [step for step in reference(scenario).trace if step.family in {Family.KUBE_WRITE, Family.CLOUD_WRITE}]
-    plans = [
-        Plan(
-            scenario,
-            tuple(Fault(f"{step.name}.{step.ordinal + more}", point, Kind.CRASH) for more in range(CRASHES_IN_A_ROW)),
-        )
-        for step in steps
-        for point in (Point.BEFORE, Point.AFTER_EFFECT)
-    ]
-
-    with untraced():
-        runs = [explore(plan) for plan in plans[:: 1 if SHARE == 1 else 5]]
-    # Three releases that were announced, and never left, are enough for a person to have a look.
-    bad = [run for run in runs if run.violations and not (gives_up(run) and all(map(is_end, run.violations)))]
-
-    assert "\n".join(run.explain() for run in bad) == ""
-    assert all(run.effects.count(RELEASE) <= reference(scenario).effects.count(RELEASE) for run in runs)
-
-
-def gives_up(run: Run) -> bool:
-    return "3 calls of ReleaseDirectConnection had no visible effect" in repr(run.essence)
-
-
-def is_end(violation: str) -> bool:
-    return violation.startswith(("the end is another one", "what was done to the instance differs"))
-
-
-def pairs() -> st.SearchStrategy[Plan]:
-    """Return plans with two faults; the second may be at a call that only the first one brings about."""
-
-    def of(scenario: str) -> st.SearchStrategy[Plan]:
-        trace = reference(scenario).trace
-        again = [Step(step.name, step.ordinal + more, step.family) for step in trace for more in (1, 2)]
-        first = st.sampled_from(trace).flatmap(lambda step: st.sampled_from(list(faults_at(step))))
-        second = st.sampled_from([*trace, *again]).flatmap(lambda step: st.sampled_from(list(faults_at(step))))
-        return st.tuples(first, second).map(lambda both: Plan(scenario, both))
-
-    return st.sampled_from(sorted(SCENARIOS)).flatmap(of)
-
-
-@settings(
-    max_examples=PAIRS,
-    deadline=None,
-    derandomize=SHARE > 1,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-@given(pairs())
-def test_whatever_fails_twice_the_end_is_the_same_and_no_release_is_repeated(plan: Plan) -> None:
-    assert failing([plan]) == ""
-
-
-def test_a_plan_survives_its_text_form() -> None:
-    plan = next(iter(single_plans("release", reference("release").trace)))
-
-    assert Plan.parse(str(plan)) == plan
-    assert Plan.parse("release/") == Plan("release")
-    with pytest.raises(ValueError, match="names no call"):
-        Plan.parse("release/17:before:crash")
-
-
-def test_a_share_of_the_plans_leaves_out_no_kind_of_fault_and_nothing_that_may_have_an_effect() -> None:
-    kinds: list[set[Kind]] = [set(), set()]
-    for scenario in SCENARIOS:
-        trace = reference(scenario).trace
-        every = {fault for plan in single_plans(scenario, trace) for fault in plan.faults}
-        share = {fault for plan in single_plans(scenario, trace, share=SHARE) for fault in plan.faults}
-
-        assert {fault for fault in every if fault.point is not Point.BEFORE} <= share
-        assert {fault for fault in every if fault.kind is Kind.LATE} <= share
-        kinds[0] |= {fault.kind for fault in every}
-        kinds[1] |= {fault.kind for fault in share}
-    assert kinds[0] == kinds[1]
