@@ -5,7 +5,14 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
-LONGEST: Final = ("test_outage.py", "test_kills.py", "test_overlap.py", "test_explorer.py", "test_failures.py")
+LONGEST: Final = (
+    "test_outage.py",
+    "test_kills.py",
+    "test_overlap.py",
+    "test_explorer.py",
+    "test_combinations.py",
+    "test_failures.py",
+)
 """Files that take minutes. They begin, or the last of them would run alone at the end."""
 
 # How long an example takes tells how busy the machine is.
