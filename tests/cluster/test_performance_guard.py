@@ -29,10 +29,10 @@ def cloud(control_plane: ControlPlane) -> Iterator[tuple[Stage, Path]]:
         yield stage, authority
 
 
-def test_a_signed_call_over_tls_takes_at_most_a_sixth_of_the_cpu_of_the_official_sdk() -> None:
+def test_a_signed_call_over_tls_takes_at_most_a_twentieth_of_the_cpu_of_the_official_sdk() -> None:
     ours, sdk, _ = signed_call.measure(rounds=3, calls=5)
 
-    assert sdk.cpu_ms.median > 6 * ours.cpu_ms.median
+    assert sdk.cpu_ms.median > 20 * ours.cpu_ms.median
 
 
 def test_a_change_costs_three_writes_and_rest_and_a_restart_cost_none(

@@ -191,6 +191,15 @@ BROKEN: dict[str, Broken] = {
         plan, "owner_of", "return min(", "return max(", "duplicate/", "differs|another one|claims the instance"
     ),
     "6: who takes over acts at once": without("taken_over", "duplicate/", "managed the instance"),
+    "6: who found an endpoint that somebody else allocated releases it": Broken(
+        plan,
+        "drift_only_reported",
+        "policy is DriftPolicy.ALLOCATE_ONLY and needs_release",
+        "False",
+        "drift-back/",
+        "differs",
+        changes.only_allocating_on_drift,
+    ),
     "6: drift is corrected by releases for ever": Broken(
         plan, "drift_only_reported", "last.outcome is Outcome.SUCCEEDED", "False", "contested/", "differs"
     ),
@@ -209,6 +218,22 @@ BROKEN: dict[str, Broken] = {
         "patch = patch[3:]\n    path, attempt, refusals = ",
         "recreate/" + " + ".join(f"PATCH-answer.{number}:before:lost" for number in range(1, 6)),
         "shows the call of another resource",
+    ),
+    "7: a call is made although its intent was refused": Broken(
+        reconcile.Reconciler,
+        "_act",
+        'self._call_off(resource, not_sent(operation, now, "the intent was not stored"))',
+        "await self._send(call, operation)",
+        "release/PATCH-intent.1:before:409",
+        "without an intent",
+    ),
+    "7: a call is made although nobody confirmed its intent": Broken(
+        reconcile.Reconciler,
+        "_act",
+        'await self._settle(resource, not_sent(operation, self.clock.now(), "the intent was not confirmed"))',
+        "await self._send(call, operation)",
+        "release/PATCH-intent.1:before:lost",
+        "without an intent",
     ),
     "8: a call leaves long after its intent": Broken(
         reconcile._Fence,
@@ -252,6 +277,14 @@ BROKEN: dict[str, Broken] = {
         "release/PATCH-answer.1:before:late",
         "is Ready while its operation is Accepted",
     ),
+    "9: a RequestId is made up": Broken(
+        operations,
+        "accepted",
+        "answer.request_id",
+        "operation.id",
+        "release/",
+        "that the cloud never gave",
+    ),
     "9: an acknowledgement is a success": Broken(
         operations, "accepted", "Outcome.ACCEPTED", "Outcome.SUCCEEDED", "flip-flop/", "differs|another one|under way"
     ),
@@ -293,6 +326,35 @@ BROKEN: dict[str, Broken] = {
         "delete/",
         "although orders-cache-again claims",
         changes.claimed_by_an_observer,
+    ),
+    "3: without the field there is a wish": without(
+        "only_observing", "release/", "does not ask for it", changes.without_the_field
+    ),
+    "5: the operator's wish for an approval of the first contact is not asked": Broken(
+        situation.Situation,
+        "needs_approval",
+        "(policy.needs_approval_at_first_contact and self.is_first_contact)",
+        "False",
+        "release/",
+        "without the approval",
+        changes.asking_at_first_contact,
+    ),
+    "5: the access list's wish for an approval is not asked": Broken(
+        situation.Situation,
+        "needs_approval",
+        "self.context.grant.requires_approval",
+        "False",
+        "release/",
+        "without the approval",
+        changes.asking_by_access_list,
+    ),
+    "5: what could not be withdrawn is released all the same": Broken(
+        plan,
+        "RULES",
+        "publishing_failed",
+        "",
+        "drain/DELETE-secret.1:before:403",
+        "was withdrawn",
     ),
     "12: mode Observe calls": without("only_planned", "release/", "in mode Observe", changes.only_observing),
 }

@@ -90,6 +90,22 @@ def asking_for_approvals(world: World) -> None:
     world.policy = replace(world.policy, needs_approval=True)
 
 
+def asking_at_first_contact(world: World) -> None:
+    world.policy = replace(world.policy, needs_approval_at_first_contact=True)
+
+
+def asking_by_access_list(world: World) -> None:
+    world.grant = Grant(EVERYTHING, requires_approval=True)
+
+
+def only_allocating_on_drift(world: World) -> None:
+    asyncio.get_running_loop().call_soon(partial(world.kubernetes.edit, KEY, driftPolicy="AllocateOnly"))
+
+
+def without_the_field(world: World) -> None:
+    asyncio.get_running_loop().call_soon(partial(world.kubernetes.edit, KEY, directConnection=None))
+
+
 def busy_until_the_plan_lapses(world: World) -> None:
     world.policy = replace(world.policy, approval_ttl=timedelta(seconds=60))
     change = partial(world.cloud.put, ID, status="Changing", statusSeconds=120)

@@ -71,7 +71,8 @@ class CloudWorld:
     bend: Callable[[str, dict[str, str]], dict[str, str]] = lambda _, parameters: parameters
     """What becomes of the parameters of a call on its way: a cloud may err as well."""
     _cloud: Cloud = field(init=False)
-    _requests: int = 0
+    issued: set[str] = field(default_factory=set)
+    """Every RequestId that an answer had."""
 
     def __post_init__(self) -> None:
         self._cloud = Cloud(Seed(), self.clock)
@@ -98,8 +99,7 @@ class CloudWorld:
 
     def answer(self, action: str, parameters: dict[str, str], key_id: str) -> Reply:
         """Carry a call out, and note it if it was to change something."""
-        self._requests += 1
-        request_id = f"5D622714-AEDD-4609-9167-{self._requests:012d}"
+        request_id = self._new_request_id()
         parameters = self.bend(action, parameters)
         try:
             if key_id not in self.keys:
@@ -123,10 +123,14 @@ class CloudWorld:
         finally:
             self._cloud.clock = self.clock
 
+    def _new_request_id(self) -> str:
+        request_id = f"5D622714-AEDD-4609-9167-{len(self.issued):012d}"
+        self.issued.add(request_id)
+        return request_id
+
     def refusal(self, status: int) -> Reply:
         """Refuse, whatever was asked."""
-        self._requests += 1
-        request_id = f"5D622714-AEDD-4609-9167-{self._requests:012d}"
+        request_id = self._new_request_id()
         code = "Throttling.User" if status == 429 else CODES.get(status, "Unheard.Of")
         return failure(request_id, "simulator", CloudError(code, f"it is a {status}", status))
 

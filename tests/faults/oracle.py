@@ -79,9 +79,8 @@ class Judge:
             self._judge_intent(body, operation)
         if operation.get("outcome") in UNSETTLED and is_ready(body):
             self.find(f"{name} is Ready while its operation is {operation['outcome']}")
-        answered = {entry.request_id for entry in self.world.cloud.ledger}
-        if operation.get("outcome") == "Accepted" and operation.get("requestId") not in answered:
-            self.find(f"{name} shows a RequestId that the cloud never gave: {operation.get('requestId')}")
+        for shown in _request_ids(status) - self.world.cloud.issued:
+            self.find(f"{name} shows a RequestId that the cloud never gave: {shown}")
 
     def _judge_intent(self, body: Body, operation: Body) -> None:
         """An intent is stored on the very spec that asks for it, and its answer where it was announced."""
@@ -136,7 +135,7 @@ class Judge:
         if pending:
             self.find(f"{action} is called while {pending[0].action} may still take effect")
         if not announced:
-            if not self._was_just_deleted():
+            if not self._was_just_deleted(action, instance_id):
                 self.find(f"{action} is called without an intent that is stored")
             return
         body = announced[0]
@@ -151,10 +150,17 @@ class Judge:
         is_new = operation.get("id") not in self._sent
         return operation.get("outcome") == "Started" and operation["action"] == action and is_new
 
-    def _was_just_deleted(self) -> bool:
-        """Whether somebody deleted a resource in the small window between the intent and the call."""
-        versions = (version for known in self.world.kubernetes.history.values() for version in known)
-        return any(body is None and _now() - time <= FENCE_SECONDS for time, body in versions)
+    def _was_just_deleted(self, action: Action, instance_id: str) -> bool:
+        """Whether somebody deleted the resource in the small window between its intent and this call."""
+        return any(
+            after is None
+            and before is not None
+            and _now() - time <= FENCE_SECONDS
+            and before["spec"]["instanceId"] == instance_id
+            and self._announces(before, action)
+            for versions in self.world.kubernetes.history.values()
+            for (_, before), (time, after) in pairwise(versions)
+        )
 
     def _unwanted(self, body: Body, action: Action) -> Iterator[str]:
         wanted = action is Action.ALLOCATE
@@ -217,7 +223,14 @@ class Judge:
         has_allocated = any(entry.is_effective and entry.action is Action.ALLOCATE for entry in cloud.ledger)
         is_leaving = bool(body["metadata"].get("deletionTimestamp"))
         clock = self.world.clock.now()
-        if policy.needs_approval or release.get("approval") == "Required" or (is_leaving and not has_allocated):
+        is_asked_for = (
+            policy.needs_approval
+            or (policy.needs_approval_at_first_contact and not body["status"].get("reached"))
+            or self.world.grant.requires_approval
+            or release.get("approval") == "Required"
+            or (is_leaving and not has_allocated)
+        )
+        if is_asked_for:
             plans = [version["status"].get("plan") for version in self._versions_within(body, float("inf"))]
             [shown] = [plan for plan in plans if plan is not None][-1:] or [{"id": "none", "expiresAt": ""}]
             if body["metadata"].get("annotations", {}).get(ANNOTATION_APPROVE) != shown["id"]:
@@ -293,6 +306,13 @@ def _wants(body: Body) -> bool | None:
         return False if body["spec"].get("deletionPolicy") == "Release" else None
     wanted: bool | None = body["spec"].get("directConnection")
     return wanted
+
+
+def _request_ids(status: Body) -> set[str]:
+    """Return every RequestId that a status shows."""
+    operations = [status.get("operation") or {}, status.get("error") or {}, *(status.get("history") or [])]
+    shown = {status.get("requestId"), *(operation.get("requestId") for operation in operations)}
+    return {request_id for request_id in shown if request_id is not None}
 
 
 def _is_rival(other: Body, body: Body) -> bool:
