@@ -152,6 +152,7 @@ class FakeCluster(_Points):
     async def list_all(self) -> AsyncIterator[list[TairInstance]]:
         self.pass_point("list_all")
         yield list(self.stored.values())
+        self.pass_point("after a page")
 
     async def is_served(self) -> bool:
         self.pass_point("is_served")

@@ -214,14 +214,17 @@ class Operator:
 
     async def _follow(self, access: AccessFile) -> None:
         """Look at every resource in the light of a changed access list."""
+        is_news = False
         while not self.stopping.is_set():
             await _first_of(self.stopping, seconds=ACCESS_SECONDS)
-            if not await asyncio.to_thread(access.reload):
+            is_news = await asyncio.to_thread(access.reload) or is_news
+            if not is_news:
                 continue
             try:
                 async for page in self._cluster.list_all():
                     for resource in page:
                         self._queue.add(Key(resource.metadata.namespace, resource.metadata.name), Priority.CLOCK)
+                is_news = False
             except ClusterUnavailableError as error:
                 logger.warning("The resources cannot be listed: %s", error)
 
