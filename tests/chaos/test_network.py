@@ -104,7 +104,7 @@ def test_a_partition_from_the_api_server_during_a_release_loses_neither_the_answ
     tenant = new_tenant(stage, judge)
     held = hold_release(tenant, "after")
     tenant.apply(directConnection=False)
-    with Wire(stage.plane.server) as way, way.lead_to_cluster(new_operator(stage)) as operator:
+    with Wire(stage.plane.server) as way, way.lead(new_operator(stage)) as operator:
         pid = operator.pid
         held.wait_reached()
         way.cut()
@@ -127,7 +127,7 @@ def test_a_half_open_watch_is_noticed_within_the_time_of_inactivity(stage: Stage
     tenant.apply(directConnection=True)
     operator = new_operator(stage)
     operator.command = [sys.executable, "-P", "-c", QUICK_WATCH]
-    with Wire(stage.plane.server) as way, way.lead_to_cluster(operator):
+    with Wire(stage.plane.server) as way, way.lead(operator):
         tenant.wait(is_ready)
         # Neither end is told: the connections stay open, and nothing comes through any more. New ones work.
         way.swallow(only_present=True)

@@ -8,20 +8,16 @@ them: neither end is told.
 
 import asyncio
 import contextlib
-import json
 import socket
 import struct
-import threading
-from contextlib import AbstractContextManager
 from enum import StrEnum
-from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tests.stage import OperatorProcess
+from tests.cluster.between import Between
+from tests.cluster.tenants import PATIENCE
 
 CHUNK: Final = 65_536
-PATIENCE: Final = 30.0
 # Closing without an answer to what was sent: the other end sees a reset.
 RESET: Final = struct.pack("ii", 1, 0)
 
@@ -69,39 +65,20 @@ class _Link:
             writer.transport.abort()
 
 
-class Wire(AbstractContextManager["Wire"]):
-    """Listens on a port of its own and passes everything on to ``url``, on an event loop of its own."""
+class Wire(Between):
+    """Listens on a port of its own and passes everything on to ``url``."""
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self._host, self._port = urlsplit(url).hostname or "", urlsplit(url).port or 0
         self._scheme = urlsplit(url).scheme
-        self.url = ""
         self._links: set[_Link] = set()
         self._is_cut = False
         self._swallows: frozenset[Direction] = frozenset()
-        self._loop: asyncio.AbstractEventLoop
-        self._stop: asyncio.Event
-        self._is_serving = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="wire")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._is_serving.wait(PATIENCE)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(PATIENCE)
-
-    def lead_to_cluster(self, operator: OperatorProcess) -> OperatorProcess:
-        """Let an operator that is not started yet take this way to the API server, which it still verifies."""
-        config = json.loads(operator.kubeconfig.read_text())
-        config["clusters"][0]["cluster"]["server"] = self.url
-        operator.kubeconfig = operator.folder / "kubeconfig"
-        operator.kubeconfig.write_text(json.dumps(config))
-        return operator
+    def _cluster(self, known: dict[str, Any]) -> dict[str, Any]:
+        # It still verifies who is at the other end.
+        return known | {"server": self.url}
 
     def cut(self) -> None:
         """Reset every connection and turn new ones away, until ``heal``."""
@@ -127,12 +104,10 @@ class Wire(AbstractContextManager["Wire"]):
 
         asyncio.run_coroutine_threadsafe(change(), self._loop).result(PATIENCE)
 
-    async def _run(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+    async def _serve_until(self, stop: asyncio.Event) -> None:
         server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        self.url = f"{self._scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._is_serving.set()
-        await self._stop.wait()
+        self._serves(f"{self._scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await stop.wait()
         server.close()
         for link in list(self._links):
             link.reset()

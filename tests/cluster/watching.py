@@ -23,11 +23,12 @@ from typing import Any, Final, Literal, Self
 import aiohttp
 from aiohttp import web
 
+from tests.cluster.between import Between
 from tests.cluster.tenants import ALLOCATE, PATIENCE, RELEASE, wait_until
 from tests.controlplane import ControlPlane
 from tests.controlplane.processes import end_process, start_process
 from tests.kstatus import Verdict, broken_rules, is_observed, verdict
-from tests.stage import OperatorProcess, Simulator
+from tests.stage import Simulator
 
 RESOURCES: Final = "/apis/tair.alibabacloud.com/v1alpha1/tairinstances"
 
@@ -99,15 +100,15 @@ class Hold:
         await self._go.wait()
 
 
-class Proxy(AbstractContextManager["Proxy"]):
-    """Stands between an operator and the API server, on an event loop of its own.
+class Proxy(Between):
+    """Stands between an operator and the API server.
 
     With a certificate and its key it speaks TLS, and the operator verifies it.
     """
 
     def __init__(self, plane: ControlPlane, tls: tuple[Path, Path] | None = None) -> None:
+        super().__init__()
         self.seen: list[Request] = []
-        self.url = ""
         self.retry_after: str | None = None
         """While set, every request but a watch is turned away with 429 and this header."""
         self._plane, self._tls = plane, tls
@@ -115,30 +116,11 @@ class Proxy(AbstractContextManager["Proxy"]):
         self._old: dict[str, bytes] = {}
         self._streams: set[web.StreamResponse] = set()
         self._session: aiohttp.ClientSession
-        self._loop: asyncio.AbstractEventLoop
-        self._stop: asyncio.Event
-        self._is_serving = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="proxy")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._is_serving.wait(PATIENCE)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(PATIENCE)
-
-    def lead(self, operator: OperatorProcess) -> OperatorProcess:
-        """Let an operator that is not started yet take this way to the API server."""
-        config = json.loads(operator.kubeconfig.read_text())
+    def _cluster(self, known: dict[str, Any]) -> dict[str, Any]:
+        del known  # Its certificate is another one.
         trust = {"certificate-authority": str(self._tls[0])} if self._tls else {}
-        config["clusters"][0]["cluster"] = {"server": self.url} | trust
-        operator.kubeconfig = operator.folder / "kubeconfig"
-        operator.kubeconfig.write_text(json.dumps(config))
-        return operator
+        return {"server": self.url} | trust
 
     def hold(self, matches: Callable[[Request], bool], point: Literal["before", "after"]) -> Hold:
         """Stop the next such request."""
@@ -165,8 +147,7 @@ class Proxy(AbstractContextManager["Proxy"]):
 
         assert asyncio.run_coroutine_threadsafe(send(), self._loop).result(PATIENCE), "nobody watches"
 
-    async def _run(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+    async def _serve_until(self, stop: asyncio.Event) -> None:
         trust = ssl.create_default_context(cafile=str(self._plane.ca_file))
         connector = aiohttp.TCPConnector(limit=0, ssl=trust)
         timeout = aiohttp.ClientTimeout(total=None)
@@ -184,9 +165,8 @@ class Proxy(AbstractContextManager["Proxy"]):
                 own.load_cert_chain(*self._tls)
             site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=own)
             await site.start()
-            self.url = f"{'https' if own else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
-            self._is_serving.set()
-            await self._stop.wait()
+            self._serves(f"{'https' if own else 'http'}://127.0.0.1:{runner.addresses[0][1]}")
+            await stop.wait()
             await runner.cleanup()
 
     async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:

@@ -5,8 +5,8 @@ import gc
 import logging
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -70,6 +70,22 @@ def untraced() -> Iterator[None]:
         sys.setprofile(profiler)
 
 
+@asynccontextmanager
+async def operating(world: World) -> AsyncIterator[None]:
+    """Let the operator of a world run, and note what it logs as a bug."""
+    handler, level = Errors(world.errors), OPERATOR.level
+    OPERATOR.addHandler(handler)
+    OPERATOR.setLevel(logging.ERROR)
+    running = asyncio.create_task(world.keep_running())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        OPERATOR.removeHandler(handler)
+        OPERATOR.setLevel(level)
+
+
 @cache
 def reference(scenario: str) -> Run:
     """Return the run in which nothing goes wrong."""
@@ -104,14 +120,9 @@ async def _run(plan: Plan, expected: Run | None, change: Change | None) -> Run:
     scenario, world = SCENARIOS[plan.scenario], World(plan)
     if change is not None:
         change(world)
-    judge, handler = Judge(world), Errors(world.errors)
-    level = OPERATOR.level
-    OPERATOR.addHandler(handler)
-    OPERATOR.setLevel(logging.ERROR)
-    loop = asyncio.get_running_loop()
+    judge, loop = Judge(world), asyncio.get_running_loop()
     scenario.prepare(world)
-    running = asyncio.create_task(world.keep_running())
-    try:
+    async with operating(world):
         if scenario.happen is not None:
             await scenario.happen(world)
         happened_at = loop.time()
@@ -121,11 +132,6 @@ async def _run(plan: Plan, expected: Run | None, change: Change | None) -> Run:
             is_as_expected = expected is None or judge.essence() == expected.essence
             if (is_quiet and is_as_expected) or loop.time() > HORIZON:
                 break
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        OPERATOR.removeHandler(handler)
-        OPERATOR.setLevel(level)
     found = [*judge.violations, *world.errors]
     if expected is not None:
         found += _differences(judge, expected, is_at_rest=is_quiet, skips=scenario.skips)

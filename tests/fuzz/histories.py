@@ -6,7 +6,6 @@ runs in the worlds of ``tests/faults``, whose judge watches every moment.
 
 import asyncio
 import json
-import logging
 import re
 from copy import deepcopy
 from typing import Any
@@ -14,12 +13,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.builders import ID, KEY, REGION
-from tests.faults.explore import HORIZON, OPERATOR, QUIET_SECONDS, STEP_SECONDS
+from tests.faults.explore import HORIZON, QUIET_SECONDS, STEP_SECONDS, operating
 from tests.faults.faults import Plan
 from tests.faults.kubernetes import path_of
 from tests.faults.oracle import Judge
 from tests.faults.scenarios import approve, manifest
-from tests.faults.world import Errors, World
+from tests.faults.world import World
 from tests.fuzz.target import Case, Target
 from tests.virtual_time import VirtualLoop
 
@@ -74,13 +73,9 @@ def check_return(case: Case) -> None:
 
 async def _live(is_there: bool, steps: list[Case], end: list[dict[str, Any]] | None = None) -> list[str]:  # noqa: FBT001
     world = World(Plan("release"))
-    judge, handler = Judge(world), Errors(world.errors)
-    level = OPERATOR.level
-    OPERATOR.addHandler(handler)
-    OPERATOR.setLevel(logging.ERROR)
+    judge = Judge(world)
     world.cloud.put(ID, directConnection=is_there)
-    running = asyncio.create_task(world.keep_running())
-    try:
+    async with operating(world):
         for number, step in enumerate(steps):
             _do(world, step, number)
             if step["then"] == QUIET:
@@ -88,11 +83,6 @@ async def _live(is_there: bool, steps: list[Case], end: list[dict[str, Any]] | N
             else:
                 await asyncio.sleep(step["then"])
         is_at_rest = await _rest(world)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        OPERATOR.removeHandler(handler)
-        OPERATOR.setLevel(level)
     found = [*judge.violations, *world.errors]
     if not is_at_rest:
         found.append("it never comes to rest")

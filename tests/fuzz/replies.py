@@ -8,14 +8,15 @@ a second time, in other words.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Self, cast
+from typing import cast
 from urllib.parse import quote
 
 import aiohttp
 from hypothesis import strategies as st
+from yarl import URL
 
 from tair_operator.aliyun.client import AliyunClient
 from tair_operator.aliyun.credentials import EnvironmentCredentials
@@ -24,6 +25,7 @@ from tair_operator.aliyun.limiter import Limiter
 from tair_operator.models import Action, ConnectionState, Reason
 from tair_operator.plan import decide
 from tair_operator.ports import Answer, CloudError, Detail, Effect, Observation, Target
+from tests import session
 from tests.builders import ID, NOW, REGION, context, resource, status
 from tests.fuzz import target
 from tests.fuzz.target import Case
@@ -136,49 +138,23 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @dataclass
-class _Answer:
-    """Takes the place of one request and its answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    progress: SimpleNamespace
-
-    async def __aenter__(self) -> Self:
-        self.progress.begin()
-        self.progress.send()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-    @property
-    def content(self) -> Self:
-        return self
-
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        yield self.body
-
-
-@dataclass
-class _Session:
-    """Takes the place of ``aiohttp.ClientSession``: one action is answered as the case says, the others well."""
+class _Cloud:
+    """Answers one action as the case says, the others well."""
 
     case: Case
     sent: list[str] = field(default_factory=list)
 
-    def request(
-        self, _method: str, _url: object, *, headers: dict[str, str], trace_request_ctx: SimpleNamespace, **_: object
-    ) -> _Answer:
+    async def answer(self, _: URL, headers: Mapping[str, str], progress: SimpleNamespace) -> session.Answer:
+        progress.begin()
+        progress.send()
         action = headers["x-acs-action"]
         self.sent.append(action)
         if action == self.case["action"]:
-            body = self.case["body"].encode("latin-1")
-            return _Answer(self.case["status"], self.case["headers"], body, trace_request_ctx)
-        return _Answer(200, {}, json.dumps(GOOD[action]).encode(), trace_request_ctx)
+            return session.Answer(self.case["status"], self.case["headers"], self.case["body"].encode("latin-1"))
+        return session.Answer(200, {}, json.dumps(GOOD[action]).encode())
 
 
-def _client(session: _Session) -> AliyunClient:
+def _client(cloud: _Cloud) -> AliyunClient:
     clock = VirtualClock()
     keys = {
         "ALIBABA_CLOUD_ACCESS_KEY_ID": KEY_ID,
@@ -186,7 +162,7 @@ def _client(session: _Session) -> AliyunClient:
         "ALIBABA_CLOUD_SECURITY_TOKEN": TOKEN,
     }
     return AliyunClient(
-        session=cast("aiohttp.ClientSession", session),
+        session=cast("aiohttp.ClientSession", session.Session(cloud.answer)),
         credentials=lambda _: EnvironmentCredentials(keys),
         limiter=Limiter(clock=clock.monotonic),
         clock=clock,
@@ -194,11 +170,11 @@ def _client(session: _Session) -> AliyunClient:
     )
 
 
-async def _ask(session: _Session) -> Answer | Observation | CloudError:
-    client, asked = _client(session), Target(ID, REGION)
+async def _ask(cloud: _Cloud) -> Answer | Observation | CloudError:
+    client, asked = _client(cloud), Target(ID, REGION)
     try:
-        if session.case["action"] in set(Action):
-            call = await client.prepare(Action(session.case["action"]), asked)
+        if cloud.case["action"] in set(Action):
+            call = await client.prepare(Action(cloud.case["action"]), asked)
             return await call.send()
         look = await client.observe(asked)
         return await client.look_closer(asked, look, frozenset(Detail))
@@ -211,15 +187,15 @@ async def _ask(session: _Session) -> Answer | Observation | CloudError:
 
 def check(case: Case) -> None:
     """Let the client meet the answer, and judge what it makes of it."""
-    session = _Session(case)
+    cloud = _Cloud(case)
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        outcome = runner.run(_ask(session))
+        outcome = runner.run(_ask(cloud))
     body, is_success = _object(case["body"].encode("latin-1")), 200 <= case["status"] < 300
     match outcome:
         case CloudError():
             _judge_error(case, outcome, body)
         case Answer():
-            assert session.sent.count(case["action"]) == 1
+            assert cloud.sent.count(case["action"]) == 1
             assert is_success
             assert body is not None
             assert not _failing_codes(body)
