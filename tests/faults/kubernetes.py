@@ -50,6 +50,7 @@ class Kubernetes:
     """By the operator, users not counted."""
     history: dict[str, list[tuple[float, Body | None]]] = field(default_factory=dict)
     _versions: Iterator[int] = field(default_factory=lambda: count(1))
+    _pages: dict[str, list[Body]] = field(default_factory=dict)
     _watchers: list[asyncio.Queue[tuple[str, Body]]] = field(default_factory=list)
 
     # --- what users do ---
@@ -195,12 +196,23 @@ class Kubernetes:
             return 200, {"resources": [{"name": PLURAL}]}
         if path == f"{GROUP_PATH}/{PLURAL}":
             _, _, wanted = query.get("fieldSelector", "").partition("=")
-            items = [body for body in self.resources() if not wanted or body["spec"]["instanceId"] == wanted]
-            return 200, {"items": items, "metadata": {}}
+            if wanted:
+                claims = [body for body in self.resources() if body["spec"]["instanceId"] == wanted]
+                return 200, {"items": claims, "metadata": {}}
+            return self._page(query.get("continue"))
         if path.count("/") == 4 and path.startswith("/api/v1/namespaces/"):
             return 200, {"metadata": {"name": path.rsplit("/", 1)[-1]}}
         body = self.objects.get(path)
         return refused(404) if body is None else (200, body)
+
+    def _page(self, token: str | None) -> Answer:
+        """Return one resource of a LIST, and a token for the others as they are now: pages show one moment."""
+        rest = self.resources() if token is None else self._pages[token]
+        if len(rest) <= 1:
+            return 200, {"items": rest, "metadata": {}}
+        token = f"page-{next(self._versions)}"
+        self._pages[token] = rest[1:]
+        return 200, {"items": rest[:1], "metadata": {"continue": token}}
 
     def _patch(self, path: str, before: Body | None, patch: list[Body]) -> Answer:
         if before is None:
@@ -301,7 +313,7 @@ class ApiOf:
         if name == "POST-event":
             family = Family.KUBE_EVENT
         answer = await self.seam.call(self.process, name, family, Request(self.world, name, method, path, body, query))
-        if name == "LIST" and answer[0] == 200:
+        if name == "LIST" and answer[0] == 200 and "continue" not in answer[1]["metadata"]:
             self.seam.listed.add(self.process)
         return answer
 
