@@ -40,8 +40,8 @@ class Meter:
         self._before = series(name)
 
     def gained(self) -> dict[tuple[str, ...], float]:
-        """Return the series that have gained something."""
-        gains = {labels: now - self._before.get(labels, 0.0) for labels, now in series(self.name).items()}
+        """Return the series that have gained something, to the microsecond: sums of seconds are floating point."""
+        gains = {labels: round(now - self._before.get(labels, 0.0), 6) for labels, now in series(self.name).items()}
         return {labels: gain for labels, gain in gains.items() if gain}
 
 

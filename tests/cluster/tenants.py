@@ -39,6 +39,11 @@ def wait_until(is_reached: Callable[[], object], what: str, seconds: float = PAT
         time.sleep(0.05)
 
 
+def grow_older() -> None:
+    """Wait until whatever is made from now on is younger: ages are told to the second, and then the uid decides."""
+    time.sleep(1.1)
+
+
 def say(numbers: str) -> None:
     """Show numbers to whoever asks pytest for output."""
     print(numbers)  # noqa: T201
@@ -175,6 +180,11 @@ def is_current(resource: dict[str, Any]) -> bool:
 
 def is_ready(resource: dict[str, Any]) -> bool:
     return is_current(resource) and condition(resource, "Ready").get("status") == "True"
+
+
+def handled(stamp: str, is_reached: Callable[[dict[str, Any]], bool]) -> Callable[[dict[str, Any]], bool]:
+    """Say whether a resource is as asked after the pass that an annotation asked for; a resync may come before it."""
+    return lambda resource: bool(resource["status"].get("lastHandledReconcileAt") == stamp and is_reached(resource))
 
 
 def is_stalled(reason: str) -> Callable[[dict[str, Any]], bool]:

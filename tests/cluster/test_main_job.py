@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.tenants import ALLOCATE, RELEASE, Tenant, condition, is_ready, is_stalled, make_tenant
+from tests.cluster.tenants import ALLOCATE, RELEASE, Tenant, condition, handled, is_ready, is_stalled, make_tenant
 from tests.stage import OperatorProcess, Stage
 
 
@@ -188,14 +188,14 @@ def test_drift_is_treated_as_the_policy_says(
     tenant.apply(**spec)
     tenant.wait(is_ready)
     stage.simulator.put_instance(tenant.instance_id, directConnection=not wanted)
-    annotation = f"tair.alibabacloud.com/reconcile-requested-at={time.time()}"
+    stamp = str(time.time())
+    annotation = f"tair.alibabacloud.com/reconcile-requested-at={stamp}"
     stage.plane.kubectl("annotate", "tair", "it", "-n", tenant.namespace, annotation)
     if outcome == "DriftDetected":
-        resource = tenant.wait(is_stalled(outcome))
+        tenant.wait(handled(stamp, is_stalled(outcome)))
     else:
         action = ALLOCATE if wanted else RELEASE
-        resource = tenant.wait(lambda resource: is_ready(resource) and len(tenant.effective(action)) == 1)
+        tenant.wait(handled(stamp, lambda resource: is_ready(resource) and len(tenant.effective(action)) == 1))
 
     made = len(tenant.calls(RELEASE)) + len(tenant.calls(ALLOCATE))
     assert made == (0 if outcome == "DriftDetected" else 1)
-    assert resource["status"]["lastHandledReconcileAt"] == annotation.partition("=")[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.scoped import HOME, make_account
-from tests.cluster.tenants import ALLOCATE, FAST, NUMBERS, RELEASE, Tenant, is_ready, is_stalled, wait_until
+from tests.cluster.tenants import ALLOCATE, FAST, NUMBERS, RELEASE, Tenant, grow_older, is_ready, is_stalled, wait_until
 from tests.cluster.test_operator_process import base_without_crd
 from tests.cluster.watching import Proxy
 from tests.controlplane import ControlPlane
@@ -127,6 +127,7 @@ def test_two_watched_namespaces_that_name_one_instance_have_one_owner(stage: Sta
     first = tenant_in(stage, TEAMS[0])
     first.apply(directConnection=True)
     first.wait(is_ready)
+    grow_older()
     second = Tenant(stage, TEAMS[1], first.instance_id, first.name)
     second.apply(directConnection=False)
     second.wait(is_stalled("InstanceAlreadyManaged"))

@@ -4,7 +4,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.tenants import FAST, NUMBERS, RELEASE, Tenant, condition, is_ready, is_stalled, wait_until
+from tests.cluster.tenants import (
+    FAST,
+    NUMBERS,
+    RELEASE,
+    Tenant,
+    condition,
+    grow_older,
+    is_ready,
+    is_stalled,
+    wait_until,
+)
 from tests.cluster.watching import Proxy, is_answer, is_intent
 from tests.stage import OperatorProcess, Stage
 
@@ -157,6 +167,7 @@ def test_of_two_shards_that_name_one_instance_the_older_owns_it(
     older = make(stage, "b")
     older.apply(directConnection=True)
     older.wait(is_ready)
+    grow_older()
     younger = make(stage, "a", instance_id=older.instance_id)
     younger.apply(directConnection=wanted)
     stalled = younger.wait(is_stalled("InstanceAlreadyManaged"))
