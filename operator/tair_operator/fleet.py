@@ -17,6 +17,7 @@ from tair_operator import metrics
 from tair_operator.listing import Listed
 from tair_operator.models import ConnectionState, DriftStatus, Operation, Outcome, Reason, TairInstance
 from tair_operator.ports import Key
+from tair_operator.subject import key_of
 
 DELIBERATE = frozenset({Reason.WAITING_FOR_WINDOW, Reason.DRAINING, Reason.RELEASE_BUDGET, Reason.RELEASES_HELD})
 """What a resource waits for because somebody wants it to. Stalled, as for an approval, and Suspended are at rest."""
@@ -50,7 +51,7 @@ class Fleet:
 
     def note(self, resource: TairInstance) -> None:
         """Take in a version of a resource, and count what it tells for the first time."""
-        key, metadata = _key(resource), resource.metadata
+        key, metadata = key_of(resource), resource.metadata
         before = self._sights.get(key)
         if before is None or before.uid != metadata.uid:
             self._sights[key] = _sight_of(resource)
@@ -77,7 +78,7 @@ class Fleet:
     def answered(self, resource: TairInstance, operation: Operation) -> None:
         """Take in what has become of a call, which the resource may never show: it can be gone by now."""
         metrics.own.count_outcome(operation)
-        key = _key(resource)
+        key = key_of(resource)
         before = self._sights.get(key)
         if before is not None and before.uid == resource.metadata.uid:
             # What has become of the one before may be in the same version as this one.
@@ -145,7 +146,3 @@ def _is_newer(version: str, known: str) -> bool:
     # Numbers that grow, in every API server that there is; of anything else one can tell only that it differs.
     is_number = version.isdecimal() and known.isdecimal()
     return int(version) > int(known) if is_number else version != known
-
-
-def _key(resource: TairInstance) -> Key:
-    return Key(resource.metadata.namespace, resource.metadata.name)

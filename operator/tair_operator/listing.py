@@ -8,7 +8,7 @@ from tair_operator.ports import Key
 from tair_operator.proposal import names_plan
 from tair_operator.situation import NOTHING, RETRY_WITHOUT_RESYNC, Context, Policy, Situation, until_resync
 from tair_operator.stance import Stance
-from tair_operator.subject import is_held_as_wanted
+from tair_operator.subject import is_held_as_wanted, key_of
 
 
 class Listed(NamedTuple):
@@ -29,7 +29,7 @@ class Listed(NamedTuple):
         conditions = {condition.type for condition in resource.status.conditions if condition.status == "True"}
         s = Situation(resource, None, Context(), now)
         return cls(
-            key=Key(metadata.namespace, metadata.name),
+            key=key_of(resource),
             uid=metadata.uid,
             instance_id=spec.instance_id,
             resync_seconds=spec.resync_seconds,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tair_operator.listing import Listed
 from tair_operator.models import Action, Operation, Outcome, TairInstance
 from tair_operator.ports import InstanceRef, Key, Principal
-from tair_operator.subject import has_worked, is_draining, seniority, target_of, unsettled
+from tair_operator.subject import has_worked, is_draining, key_of, seniority, target_of, unsettled
 
 LAST_CALL_KEPT = 3600.0
 """For how many seconds the last call on an instance is remembered. The next one rests on a look that is seconds
@@ -108,7 +108,7 @@ class Memory:
     def note(self, resource: TairInstance, now: float, *, is_served: bool, is_listed: bool = False) -> None:
         """Note what a resource claims; only one that the access list serves competes."""
         metadata, spec = resource.metadata, resource.spec
-        key = Key(metadata.namespace, metadata.name)
+        key = key_of(resource)
         # Made by an earlier process; whoever comes after this resource has to know.
         self.note_call_of(resource, now)
         self._unclaim(key)
@@ -126,7 +126,7 @@ class Memory:
         known, found, is_new = self._elsewhere.pop(instance_id, {}), {}, False
         for other in others:
             uid = other.metadata.uid
-            key = Key(other.metadata.namespace, other.metadata.name)
+            key = key_of(other)
             found[uid] = _Claim(seniority(other), key, is_taking_over=False)
             is_new = is_new or (uid not in known and has_worked(other))
         if found:

@@ -14,12 +14,13 @@ from math import ceil
 from typing import Literal
 
 from tair_operator import audit
+from tair_operator.answers import Answers
 from tair_operator.audit import facts
 from tair_operator.fleet import Fleet
 from tair_operator.listing import Listed
 from tair_operator.memory import Memory, ReleaseBudgets
 from tair_operator.models import FINALIZER, Action, Operation, Outcome, TairInstance
-from tair_operator.operations import accepted, announce, event_of, failed, not_sent
+from tair_operator.operations import accepted, announce, failed, not_sent
 from tair_operator.ownership import Ownership
 from tair_operator.plan import decide, needs_look
 from tair_operator.ports import (
@@ -84,12 +85,14 @@ class Reconciler:
     _memory: Memory = field(init=False)
     _budgets: ReleaseBudgets = field(init=False)
     _publisher: Publisher = field(init=False)
+    _answers: Answers = field(init=False)
 
     def __post_init__(self) -> None:
         self.fleet = Fleet(self.clock.now)
         self._memory = Memory(self.policy.settle)
         self._budgets = ReleaseBudgets(self.policy.release_budget, self.policy.release_budget_window)
         self._publisher = Publisher(self.cluster)
+        self._answers = Answers(self.cluster, self.fleet)
 
     @property
     def _ownership(self) -> Ownership:
@@ -100,9 +103,10 @@ class Reconciler:
 
         Raises:
             ConflictError: the resource changed meanwhile; nothing was called.
-            ClusterUnavailableError: Kubernetes did not answer.
+            ClusterUnavailableError: Kubernetes did not answer, or refused to store what became of a call.
 
         """
+        await self._answers.catch_up(key)
         resource = await self.cluster.get(key)
         if resource is None:
             self._memory.gone(key)
@@ -375,11 +379,7 @@ class Reconciler:
             self._memory.call_over(ref_of(resource), resource.metadata.uid)
         # Before it is stored, which may take long or never happen: Kubernetes may be down.
         audit.record(resource, operation)
-        if not await self.cluster.write_answer(resource, operation):
-            logger.warning("The resource has moved on; its status does not show this call", extra=facts(resource))
-        # After it is stored: whoever finds no answer counts the call as one of unknown outcome.
-        self.fleet.answered(resource, operation)
-        await self.cluster.post_event(resource, event_of(operation))
+        await self._answers.record(resource, operation)
 
 
 class _Fence:

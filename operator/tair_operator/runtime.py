@@ -19,6 +19,7 @@ from tair_operator.ports import Clock, Cluster, ClusterUnavailableError, Key
 from tair_operator.queue import Priority, WorkQueue, work
 from tair_operator.reconcile import Reconciler
 from tair_operator.stopwatch import Stopwatch, timing
+from tair_operator.subject import key_of
 
 logger = logging.getLogger(__name__)
 
@@ -223,7 +224,7 @@ class Operator:
             try:
                 async for page in self._cluster.list_all():
                     for resource in page:
-                        self._queue.add(Key(resource.metadata.namespace, resource.metadata.name), Priority.CLOCK)
+                        self._queue.add(key_of(resource), Priority.CLOCK)
                 is_news = False
             except ClusterUnavailableError as error:
                 logger.warning("The resources cannot be listed: %s", error)

@@ -14,7 +14,7 @@ from tair_operator.models import (
     TairInstance,
     TairInstanceStatus,
 )
-from tair_operator.ports import ANYWHERE, Address, Instance, InstanceRef, Place, Principal, PrincipalKind, Target
+from tair_operator.ports import ANYWHERE, Address, Instance, InstanceRef, Key, Place, Principal, PrincipalKind, Target
 
 UNSETTLED = frozenset({Outcome.STARTED, Outcome.UNKNOWN, Outcome.ACCEPTED})
 
@@ -42,6 +42,11 @@ def holds_deletion(resource: TairInstance) -> bool:
 def is_held_as_wanted(resource: TairInstance) -> bool:
     """Whether our finalizer is on the resource just if it belongs there: others may have taken it away."""
     return holds_deletion(resource) is (FINALIZER in resource.metadata.finalizers)
+
+
+def key_of(resource: TairInstance) -> Key:
+    """Return namespace and name of a resource."""
+    return Key(resource.metadata.namespace, resource.metadata.name)
 
 
 def ref_of(resource: TairInstance) -> InstanceRef:

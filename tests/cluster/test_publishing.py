@@ -1,15 +1,14 @@
 """The published endpoint and the deletion of a resource, on a real API server."""
 
 import json
-import time
 from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.cluster.policies import refusing
 from tests.cluster.tenants import RELEASE, Tenant, condition, is_ready, is_stalled, make_tenant
-from tests.controlplane import KubectlError
 from tests.stage import OperatorProcess, Stage
 
 FINALIZER = "tair.alibabacloud.com/release"
@@ -300,42 +299,12 @@ def test_a_deletion_does_not_release_what_another_manifest_claims_whoever_that_i
 
 def test_a_write_that_an_admission_policy_refuses_is_said(stage: Stage, operator: OperatorProcess) -> None:
     tenant = may_publish(make_tenant(stage))
-    policy = "no-endpoints-here"
-    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}]
-    here = {"kubernetes.io/metadata.name": tenant.namespace}
-    stage.plane.kubectl(
-        "apply",
-        "-f",
-        "-",
-        stdin=json.dumps(
-            {
-                "apiVersion": "admissionregistration.k8s.io/v1",
-                "kind": "ValidatingAdmissionPolicy",
-                "metadata": {"name": policy},
-                "spec": {
-                    "matchConstraints": {"resourceRules": rules, "namespaceSelector": {"matchLabels": here}},
-                    "validations": [{"expression": "false", "message": "no endpoints here, says the platform team"}],
-                },
-            }
-        ),
-    )
-    binding = {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": policy},
-        "spec": {"policyName": policy, "validationActions": ["Deny"]},
-    }
-    stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(binding))
+    words = "no endpoints here, says the platform team"
     probe = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe", "namespace": tenant.namespace}}
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            stage.plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(probe))
-        except KubectlError:
-            break
-        time.sleep(0.2)
-    tenant.apply(directConnection=True, publish={"configMapName": "orders-redis"})
-    resource = tenant.wait(is_stalled("PublishFailed"))
-    stage.plane.kubectl("delete", "validatingadmissionpolicybinding", policy)
+    create = ("create", "-f", "-")
+    with refusing(stage.plane, tenant.namespace, ("", "v1", "configmaps", "CREATE"), "false", words) as policy:
+        policy.wait_in_force(*create, stdin=json.dumps(probe))
+        tenant.apply(directConnection=True, publish={"configMapName": "orders-redis"})
+        resource = tenant.wait(is_stalled("PublishFailed"))
 
-    assert "says the platform team" in condition(resource, "Stalled")["message"]
+    assert words in condition(resource, "Stalled")["message"]

@@ -214,8 +214,8 @@ BROKEN: dict[str, Broken] = {
     "7: a name is taken for the resource": Broken(
         resources.Resources,
         "write_answer",
-        "path, attempt, refusals = ",
-        "patch = patch[3:]\n    path, attempt, refusals = ",
+        "path, attempt = ",
+        "patch = patch[3:]\n    path, attempt = ",
         "recreate/" + " + ".join(f"PATCH-answer.{number}:before:lost" for number in range(1, 6)),
         "shows the call of another resource",
     ),

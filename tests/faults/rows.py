@@ -12,6 +12,7 @@ FAILURES: Final = "tests/cluster/test_failures.py::test_"
 LEADER: Final = "tests/unit/test_leader.py::test_"
 WIRE: Final = "tests/integration/test_aliyun_wire.py::test_"
 CLUSTER: Final = "tests/integration/test_cluster.py::test_"
+ANSWERS: Final = "tests/cluster/test_answers.py::test_"
 CLIENT: Final = "tests/integration/test_aliyun_client.py::test_"
 DELETION: Final = "tests/unit/test_reconcile_deletion.py::test_"
 QUEUE: Final = "tests/unit/test_queue.py::test_"
@@ -188,7 +189,8 @@ ROWS: Final[dict[str, Row]] = {
     "C6": Row(
         "A write is refused: the resource is gone, the schema or the permissions do not allow it.",
         "The status stands still, and the log says which write was refused; each resource is tried again with a growing "
-        "pause. What became of a call is stored once that is permitted; until then the log has its RequestId every minute.",
+        "pause. What became of a call is stored once that is permitted; until then each attempt logs its RequestId, and "
+        "the other resources go on.",
         plans=(
             "release/PATCH-intent.1:before:422",
             "release/PATCH-intent.1:before:403",
@@ -196,7 +198,7 @@ ROWS: Final[dict[str, Row]] = {
         ),
         tests=(
             f"{CLUSTER}a_status_that_the_schema_refuses_is_no_conflict",
-            f"{CLUSTER}an_answer_that_is_refused_is_written_once_somebody_has_mended_it_and_told_in_the_log_until_then",
+            f"{ANSWERS}an_answer_that_is_refused_stops_no_other_resource_and_is_stored_once_it_may_be",
         ),
     ),
     "C7": Row(

@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -24,11 +23,10 @@ from tair_operator.cluster import (
 )
 from tair_operator.cluster.leases import Lease, Leases
 from tair_operator.models import Outcome
-from tair_operator.ports import ClusterUnavailableError, ConflictError
+from tair_operator.ports import ClusterRefusedError, ClusterUnavailableError, ConflictError
 from tair_operator.stopwatch import timing
 from tests.builders import KEY, NOW, operation, resource, seconds
 from tests.meters import Meter
-from tests.virtual_time import now, run_virtually
 
 STORED = {
     "metadata": {"name": "orders-cache", "namespace": "shop", "uid": "uid-1", "resourceVersion": "2"},
@@ -153,59 +151,21 @@ async def test_an_answer_is_written_in_the_end(monkeypatch: pytest.MonkeyPatch) 
     ]
 
 
-@dataclass
-class Refusing:
-    """In place of ``Api``: an API server that answers so, and the times at which it was asked."""
-
-    reply: tuple[int, object]
-    asked: list[float] = field(default_factory=list)
-
-    async def request(self, *_: object) -> tuple[int, object]:
-        self.asked.append(now())
-        return self.reply
-
-
 @pytest.mark.parametrize("reply", REFUSALS.values(), ids=REFUSALS)
-def test_an_answer_that_is_refused_is_written_once_somebody_has_mended_it_and_told_in_the_log_until_then(
-    caplog: pytest.LogCaptureFixture, reply: tuple[int, object]
+async def test_an_answer_that_is_refused_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, reply: tuple[int, object]
 ) -> None:
-    api, answered = Refusing(reply), operation(outcome=Outcome.ACCEPTED, request_id="R-1")
+    monkeypatch.setattr(resources, "ANSWER_PAUSES", (0.0,))
+    async with serving(UNAVAILABLE, reply) as (cluster, script):
+        with pytest.raises(ClusterRefusedError):
+            await cluster.write_answer(resource(), operation(outcome=Outcome.UNKNOWN))
 
-    async def mend_after_an_hour() -> bool:
-        writing = asyncio.create_task(KubernetesCluster(cast("server.Api", api)).write_answer(resource(), answered))
-        await asyncio.sleep(3600)
-        api.reply = (200, STORED)
-        return await writing
-
-    assert run_virtually(mend_after_an_hour())
-    # Seconds at first, since a Role may be a moment late; then a minute, for as long as it takes.
-    assert api.asked == [0, 1, 6, *range(21, 3660, 60)]
-    refused = len(api.asked) - 1
-    assert [record.levelname for record in caplog.records] == ["WARNING"] * refused
-    assert caplog.text.count("ReleaseDirectConnection, Accepted, RequestId R-1: not recorded") == refused
-
-
-def test_a_refusal_after_an_outage_is_tried_again_at_once() -> None:
-    """An API server that has just started may not know the Roles yet."""
-    api = Refusing(UNAVAILABLE)
-
-    async def come_back() -> bool:
-        writing = asyncio.create_task(
-            KubernetesCluster(cast("server.Api", api)).write_answer(resource(), operation(outcome=Outcome.UNKNOWN))
-        )
-        await asyncio.sleep(60)
-        api.asked, api.reply = [], REFUSALS["role"]
-        await asyncio.sleep(6)
-        api.reply = (200, STORED)
-        return await writing
-
-    assert run_virtually(come_back())
-    assert [later - earlier for earlier, later in pairwise(api.asked)] == [1, 5]
+    assert len(script.bodies) == 2
 
 
 @pytest.mark.parametrize("reply", [FAILED_TEST, (404, {"reason": "NotFound"})])
 async def test_an_answer_for_a_resource_that_moved_on_is_dropped(reply: tuple[int, object]) -> None:
-    async with serving(reply) as (cluster, script):
+    async with serving(reply, (404, {"reason": "NotFound"})) as (cluster, script):
         assert not await cluster.write_answer(resource(), operation(outcome=Outcome.UNKNOWN))
 
     assert len(script.bodies[0]) == 4

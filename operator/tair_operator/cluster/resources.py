@@ -6,7 +6,7 @@ on, so a stale view is refused by the API server.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +37,7 @@ from tair_operator.ports import (
 )
 from tair_operator.scope import WHOLE_CLUSTER, Scope
 from tair_operator.stopwatch import waiting
+from tair_operator.subject import key_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,6 @@ LIST_LIMIT = 500
 EVENT_MESSAGE_MAX = 1024
 MISTAKES_MAX = 3
 ANSWER_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-REFUSED_PAUSES = (1.0, 5.0, 15.0, 60.0)
-"""Between attempts to store an answer that the API server refuses: somebody has to mend a Role or the CRD first."""
 
 _RESOURCES = f"/apis/{GROUP}/{VERSION}"
 
@@ -101,17 +100,18 @@ class Resources:
             {"op": "test", "path": "/metadata/uid", "value": resource.metadata.uid},
             {"op": "add", "path": "/status", "value": _dump(status)},
         ]
-        code, body = await self.api.request("PATCH", f"{_path(_key(resource))}/status", patch)
+        code, body = await self.api.request("PATCH", f"{_path(key_of(resource))}/status", patch)
         if code == CONFLICT or _is_gone(code, body) or (code == UNPROCESSABLE and not is_refusal(code, body)):
-            message = f"{_key(resource)} changed while it was looked at"
+            message = f"{key_of(resource)} changed while it was looked at"
             raise ConflictError(message)
         return _parse(expect(code, body))
 
     async def write_answer(self, resource: TairInstance, operation: Operation) -> bool:
-        """Store what became of a call; repeat until it is written or the resource has moved on.
+        """Store what became of a call; repeat until the API server answers. False where the resource has moved on.
 
-        Not even a refusal is a reason to give up: status would say for good that nobody knows what became of the call.
-        Until somebody mends what refuses it, the log says it again and again.
+        Raises:
+            ClusterRefusedError: it is not stored before somebody mends a Role, a policy or the CRD.
+
         """
         patch: list[dict[str, Any]] = [
             {"op": "test", "path": "/metadata/uid", "value": resource.metadata.uid},
@@ -122,18 +122,19 @@ class Resources:
         ]
         if operation.request_id is not None:
             patch.append({"op": "add", "path": "/status/requestId", "value": operation.request_id})
-        path, attempt, refusals = f"{_path(_key(resource))}/status", 0, 0
+        path, attempt = f"{_path(key_of(resource))}/status", 0
         while True:
             try:
                 code, body = await self.api.request("PATCH", path, patch)
                 if _is_gone(code, body) or (code == UNPROCESSABLE and not is_refusal(code, body)):
                     # An attempt before may have written it, with an answer that was lost.
-                    return attempt > 0 and await self._shows(resource, operation)
+                    return await self._shows(resource, operation)
                 expect(code, body)
+            except ClusterRefusedError:
+                raise
             except ClusterUnavailableError as error:
-                is_refused = isinstance(error, ClusterRefusedError)
-                attempt, refusals = attempt + 1, refusals + 1 if is_refused else 0
-                pause = _pause(REFUSED_PAUSES, refusals) if is_refused else _pause(ANSWER_PAUSES, attempt)
+                pause = ANSWER_PAUSES[min(attempt, len(ANSWER_PAUSES) - 1)]
+                attempt += 1
                 logger.warning(
                     "%s, %s, RequestId %s: not recorded in the status yet, trying again in %.1f s: %s",
                     operation.action,
@@ -149,7 +150,7 @@ class Resources:
                 return True
 
     async def _shows(self, resource: TairInstance, operation: Operation) -> bool:
-        stored = await self.get(_key(resource))
+        stored = await self.get(key_of(resource))
         known = stored.status.operation if stored and stored.metadata.uid == resource.metadata.uid else None
         return known is not None and (known.id, known.outcome) == (operation.id, operation.outcome)
 
@@ -163,7 +164,7 @@ class Resources:
             {"op": "test", "path": "/metadata/uid", "value": resource.metadata.uid},
             {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
         ]
-        code, body = await self.api.request("PATCH", _path(_key(resource)), patch)
+        code, body = await self.api.request("PATCH", _path(key_of(resource)), patch)
         if _is_gone(code, body):
             return None
         if code == FORBIDDEN:
@@ -176,7 +177,7 @@ class Resources:
             message = f"the finalizer that makes a deletion wait is refused: {body.get('message', '')}"
             raise ForbiddenError(message)
         if code in {CONFLICT, UNPROCESSABLE}:
-            message = f"{_key(resource)} changed while it was looked at"
+            message = f"{key_of(resource)} changed while it was looked at"
             raise ConflictError(message)
         return _parse(expect(code, body))
 
@@ -246,10 +247,6 @@ def _is_gone(status: int, body: dict[str, Any]) -> bool:
     return status == NOT_FOUND and body.get("reason") == "NotFound"
 
 
-def _pause(pauses: Sequence[float], attempt: int) -> float:
-    return pauses[min(attempt, len(pauses)) - 1]
-
-
 def _parse(item: dict[str, Any]) -> TairInstance:
     """Return a resource as it is stored.
 
@@ -278,10 +275,6 @@ def _parse_listed(item: dict[str, Any]) -> TairInstance | None:
 def _dump(value: TairInstanceStatus | Operation) -> dict[str, Any]:
     fields = value.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {name: field for name, field in fields.items() if field != []}
-
-
-def _key(resource: TairInstance) -> Key:
-    return Key(resource.metadata.namespace, resource.metadata.name)
 
 
 def _collection(namespace: str | None) -> str:
