@@ -232,7 +232,7 @@ tests: install
 	$(call step,control plane)
 	@$(BIN)/python -m tests.controlplane --build
 	$(call step,all tests)
-	$(call mend,$(PYTEST) -n $(JOBS) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS),one test again: make pytest PYTEST_ARGS="-k NAME -x"; what coverage misses: $(BIN)/coverage report)
+	$(call mend,$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(PYTEST_ARGS),one test again: make pytest PYTEST_ARGS="-k NAME -x"; what coverage misses: $(BIN)/coverage report)
 	$(call mend,$(BIN)/coverage report --fail-under=100 --include='$(CORE)' > $(VENV)/core || { cat $(VENV)/core; false; },every line and branch of the core must be covered)
 
 # --- the environment -------------------------------------------------------------------------------------------------

@@ -3,10 +3,9 @@
 import asyncio
 import gc
 import logging
-import sys
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +14,7 @@ from tests.faults.faults import Plan, Step
 from tests.faults.oracle import Judge
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.world import Errors, World
+from tests.tracing import untraced
 from tests.virtual_time import VirtualLoop
 
 QUIET_SECONDS = 650.0
@@ -56,20 +56,6 @@ class Run:
         )
 
 
-@contextmanager
-def untraced() -> Iterator[None]:
-    """Run thousands of plans without coverage, which makes each three times as long; smaller tests cover all."""
-    tracer, profiler = sys.gettrace(), sys.getprofile()
-    sys.settrace(None)
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        sys.settrace(tracer)
-        sys.setprofile(profiler)
-
-
 @asynccontextmanager
 async def operating(world: World) -> AsyncIterator[None]:
     """Let the operator of a world run, and note what it logs as a bug."""
@@ -99,6 +85,7 @@ def explore(plan: Plan, change: Change | None = None) -> Run:
 
 def failing(plans: list[Plan]) -> str:
     """Run plans, and tell of those that fail."""
+    # Smaller tests cover all that the operator can do.
     with untraced():
         runs = []
         for number, plan in enumerate(plans):

@@ -13,8 +13,9 @@ import pytest
 
 from tair_operator import plan
 from tests.faults.broken_rules import BROKEN, Broken
-from tests.faults.explore import Run, run, untraced
+from tests.faults.explore import Run, run
 from tests.faults.faults import Plan
+from tests.tracing import untraced
 
 
 def break_it(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tair_operator.models import Action
-from tests.faults.explore import Run, explore, failing, reference, untraced
+from tests.faults.explore import Run, explore, failing, reference
 from tests.faults.faults import Family, Fault, Kind, Plan, Point, Step, faults_at, single_plans
 from tests.faults.scenarios import SCENARIOS
+from tests.tracing import untraced
 
 PAIRS = int(os.environ.get("FAULTS_PAIRS", "40"))
 FRESH = "FAULTS_PAIRS" in os.environ
