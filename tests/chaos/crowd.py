@@ -247,8 +247,8 @@ class Crowd(AbstractContextManager["Crowd"]):
 
     def _published(self, member: Member) -> Iterator[str]:
         for kind in ("secret", "configmap"):
-            place = (kind, member.name, "-n", self.namespace, "--ignore-not-found", "-o", "name")
-            if bool(self._stage.plane.kubectl("get", *place).strip()) is not member.wanted:
+            found = self._stage.plane.read(f"/api/v1/namespaces/{self.namespace}/{kind}s/{member.name}")
+            if (found is not None) is not member.wanted:
                 yield f"wanted {member.wanted}, and the {kind} says otherwise"
 
 

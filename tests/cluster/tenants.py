@@ -49,6 +49,11 @@ def say(numbers: str) -> None:
     print(numbers)  # noqa: T201
 
 
+def path_of(namespace: str) -> str:
+    """Return where the API server has the resources of a namespace."""
+    return f"/apis/tair.alibabacloud.com/v1alpha1/namespaces/{namespace}/tairinstances"
+
+
 @dataclass
 class Tenant:
     """A namespace with one instance in the cloud and one resource about it."""
@@ -72,7 +77,8 @@ class Tenant:
         }
 
     def get(self) -> dict[str, Any]:
-        resource: dict[str, Any] = self.stage.plane.kubectl_json("get", "tair", self.name, "-n", self.namespace)
+        resource = self._read()
+        assert resource is not None, f"{self.namespace}/{self.name} is gone"
         return resource
 
     def wait(self, is_reached: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE) -> dict[str, Any]:
@@ -106,10 +112,14 @@ class Tenant:
     def wait_gone(self, seconds: float = PATIENCE) -> None:
         """Wait until the resource is gone."""
         deadline = time.monotonic() + seconds
-        while (found := self.find("tair", self.name)) is not None:
+        while (found := self._read()) is not None:
             if time.monotonic() > deadline:
                 pytest.fail(f"still there after {seconds:.0f} s: {json.dumps(found.get('status'), indent=1)}")
             time.sleep(0.1)
+
+    def _read(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.stage.plane.read(f"{path_of(self.namespace)}/{self.name}")
+        return found
 
     def calls(self, action: str) -> list[dict[str, Any]]:
         return self.stage.simulator.ledger(action, self.instance_id)

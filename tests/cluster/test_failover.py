@@ -12,13 +12,12 @@ from typing import Final
 
 import pytest
 
-from tests.cluster.tenants import FAST, NUMBERS, RELEASE, Tenant, is_ready, say, wait_until
+from tests.cluster.tenants import FAST, NUMBERS, RELEASE, Tenant, is_ready, path_of, say, wait_until
 from tests.cluster.test_leader import ELECTED, LEASE, NAMESPACE
 from tests.stage import OperatorProcess, Stage
 
 RUNS: Final = int(os.environ.get("TAIR_TEST_FAILOVER_RUNS", "1"))
 RESOURCES: Final = 1000
-RESOURCES_PATH: Final = "/apis/tair.alibabacloud.com/v1alpha1"
 LEASE_SECONDS: Final = 15
 SETTINGS: Final = ELECTED | {"TAIR_OPERATOR_CALLS_PER_SECOND": "100", "TAIR_OPERATOR_RESYNC_SECONDS": "86400"}
 
@@ -36,11 +35,10 @@ def make_resources(stage: Stage) -> list[Tenant]:
     return tenants
 
 
-def wait_all_observed(stage: Stage) -> None:
-    path = 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
-
+def wait_all_observed(stage: Stage, namespace: str) -> None:
     def are_all_observed() -> bool:
-        return stage.plane.kubectl("get", "tair", "-A", "-o", path).split() == ["True"] * RESOURCES
+        # Those of other tests may be there as well, and are not ready perhaps.
+        return sum(map(is_ready, stage.plane.read(path_of(namespace))["items"])) == RESOURCES
 
     wait_until(are_all_observed, f"{RESOURCES} resources are observed", seconds=180)
 
@@ -60,7 +58,7 @@ def test_a_crash_of_the_leader_is_made_good_within_twenty_seconds_with_a_thousan
     took = []
     leader = stage.operator(f"replica-{next(NUMBERS)}", **SETTINGS)
     leader.__enter__()
-    wait_all_observed(stage)
+    wait_all_observed(stage, tenants[0].namespace)
     for tenant in tenants[:RUNS]:
         standby = stage.operator(f"replica-{next(NUMBERS)}", **SETTINGS)
         standby.__enter__()
@@ -69,7 +67,7 @@ def test_a_crash_of_the_leader_is_made_good_within_twenty_seconds_with_a_thousan
         leader = standby
     leader.__exit__()
     # As one request: kubectl would ask for a thousand, and politely.
-    stage.plane.kubectl("delete", "--raw", f"{RESOURCES_PATH}/namespaces/{tenants[0].namespace}/tairinstances")
+    stage.plane.kubectl("delete", "--raw", path_of(tenants[0].namespace))
     seconds = ", ".join(f"{each:.1f}" for each in sorted(took))
     say(f"crash of the leader with {RESOURCES} resources, {RUNS} runs: {seconds} s")
 

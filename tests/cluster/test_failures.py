@@ -32,6 +32,7 @@ from tests.cluster.tenants import (
     is_ready,
     is_stalled,
     make_tenant,
+    path_of,
     say,
     wait_until,
 )
@@ -121,7 +122,7 @@ class Fleet:
         self.stage.plane.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
     def get(self) -> dict[str, dict[str, Any]]:
-        items = self.stage.plane.kubectl_json("get", "tair", "-n", self.namespace)["items"]
+        items = self.stage.plane.read(path_of(self.namespace))["items"]
         return {item["metadata"]["name"]: item for item in items}
 
     def wait(

@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any
 
-from tests.cluster.tenants import ALLOCATE, FAST, RELEASE, condition, is_ready, is_stalled, make_tenant
+from tests.cluster.tenants import ALLOCATE, FAST, RELEASE, condition, is_ready, is_stalled, make_tenant, path_of
 from tests.stage import Stage
 
 
@@ -41,7 +41,7 @@ def test_a_fleet_flip_releases_as_many_as_the_budget_holds(stage: Stage) -> None
 def wait_for_all(stage: Stage) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 60
     while True:
-        found: list[dict[str, Any]] = stage.plane.kubectl_json("get", "tair", "-n", "fleet")["items"]
+        found: list[dict[str, Any]] = stage.plane.read(path_of("fleet"))["items"]
         if all(is_ready(one) or condition(one, "Ready").get("reason") == "ReleaseBudget" for one in found):
             return found
         assert time.monotonic() < deadline, [condition(one, "Ready") for one in found]

@@ -39,7 +39,7 @@ def new_operator(stage: Stage, settings: dict[str, str]) -> OperatorProcess:
 
 
 def lease(stage: Stage) -> dict[str, Any]:
-    return dict(stage.plane.kubectl_json("get", "lease", LEASE, "-n", NAMESPACE)["spec"])
+    return dict(stage.plane.read(f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{LEASE}")["spec"])
 
 
 def edit_lease(stage: Stage, **spec: object) -> None:

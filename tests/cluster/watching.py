@@ -268,7 +268,7 @@ class Judge(AbstractContextManager["Judge"]):
     _has_ended: bool = False
 
     def __enter__(self) -> Self:
-        newest = json.loads(self.plane.kubectl("get", "--raw", RESOURCES))["metadata"]["resourceVersion"]
+        newest = self.plane.read(RESOURCES)["metadata"]["resourceVersion"]
         watch = f"{RESOURCES}?watch=true&resourceVersion={newest}&timeoutSeconds=3600"
         command: list[str | Path] = [self.plane.kubectl_program, "--kubeconfig", self.plane.kubeconfig]
         with (self.folder / "judge.err").open("wb") as errors:
@@ -294,7 +294,7 @@ class Judge(AbstractContextManager["Judge"]):
 
     def catch_up(self) -> None:
         """Wait until everything that is there by now has been judged."""
-        items = json.loads(self.plane.kubectl("get", "--raw", RESOURCES))["items"]
+        items = self.plane.read(RESOURCES)["items"]
         wanted = {_identity(item) for item in items if item["metadata"]["namespace"] in self.namespaces}
         wait_until(
             lambda: not self._unjudged and wanted <= {_identity(version.resource) for version in list(self.versions)},

@@ -207,7 +207,7 @@ BROKEN: dict[str, Broken] = {
         resources.Resources,
         "write_status",
         '"value": resource.metadata.resource_version',
-        '"value": (await self.get(_key(resource))).metadata.resource_version',
+        '"value": (await self.get(key_of(resource))).metadata.resource_version',
         "regret/",
         "does not ask for it",
     ),
