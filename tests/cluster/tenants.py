@@ -88,6 +88,8 @@ class Tenant:
             if time.monotonic() > deadline:
                 pytest.fail(f"not reached in {seconds:.0f} s: {json.dumps(resource.get('status'), indent=1)}")
             time.sleep(0.1)
+        # The pass that wrote it is not over: what it counts and the Event follow.
+        time.sleep(0.1)
         return resource
 
     def approve(self, plan_id: str) -> None:

@@ -21,6 +21,9 @@ QUIET_SECONDS = 650.0
 """Two resyncs and a LIST: who is at rest writes nothing and calls nothing in that time."""
 HORIZON = 6 * 3600.0
 """By then everything has come to its end: the longest pause after one refusal is ten minutes, and it doubles."""
+RECOVERY_SECONDS = 720.0
+"""How much later than without a fault the last thing may be done after one: the pause after a refusal that repeating
+does not mend is ten minutes, stretched by up to a tenth, and a look may follow."""
 STEP_SECONDS = 30.0
 SHOWN = 5
 """How many plans that fail are told of."""
@@ -43,6 +46,8 @@ class Run:
     seen: frozenset[str]
     """The reasons and outcomes that a user could read meanwhile."""
     seconds: float
+    acted_at: float
+    """When the operator last wrote or called something."""
     writes: int
 
     def explain(self) -> str:
@@ -125,6 +130,9 @@ async def _run(plan: Plan, expected: Run | None, change: Change | None) -> Run:
         # After a first fault the run is another one, in which a second may have nothing to happen to.
         is_certain = len(plan.faults) == 1
         found += [f"{fault} never happened" for fault in plan.faults if is_certain and fault not in world.seam.fired]
+        late = _last(world) - expected.acted_at
+        if is_certain and late > RECOVERY_SECONDS:
+            found.append(f"it was over {late:.0f} s later than without a fault")
     elif not is_quiet:
         found.append("it never comes to rest")
     length = bisect_right(world.seam.times, _last(world)) + CALLS_AFTER
@@ -138,6 +146,7 @@ async def _run(plan: Plan, expected: Run | None, change: Change | None) -> Run:
         tuple(found),
         frozenset(judge.reasons),
         loop.time(),
+        _last(world),
         writes,
     )
 
