@@ -1,10 +1,11 @@
-"""Brings what became of a call into the status, however long Kubernetes refuses to store it.
+"""Brings what became of a call into the status, also where Kubernetes refuses to store it at first.
 
 An answer that waits for a Role, or for the CRD, waits here and not in a worker:
 as many refusals as there are workers would stop the operator. Its own resource
 stays blocked by the intent until then, the others go on.
 """
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 
@@ -16,6 +17,9 @@ from tair_operator.ports import Cluster, ClusterRefusedError, Key
 from tair_operator.subject import key_of
 
 logger = logging.getLogger(__name__)
+
+LAST_TRY_SECONDS = 5.0
+"""How long a process that ends may try to store what it owes."""
 
 
 @dataclass(slots=True)
@@ -56,3 +60,15 @@ class Answers:
         """
         if key in self._owed:
             await self.record(*self._owed[key])
+
+    async def settle_up(self) -> None:
+        """Try a last time to store what is owed; what is refused again, the log tells."""
+        try:
+            async with asyncio.timeout(LAST_TRY_SECONDS):
+                for key in list(self._owed):
+                    try:
+                        await self.catch_up(key)
+                    except ClusterRefusedError as error:
+                        logger.warning("%s; this process ends without it", error, extra={"resource": str(key)})
+        except TimeoutError:
+            logger.warning("Kubernetes does not answer; %d answers are not recorded in a status", len(self._owed))

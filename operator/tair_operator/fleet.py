@@ -77,10 +77,15 @@ class Fleet:
 
     def answered(self, resource: TairInstance, operation: Operation) -> None:
         """Take in what has become of a call, which the resource may never show: it can be gone by now."""
-        metrics.own.count_outcome(operation)
         key = key_of(resource)
         before = self._sights.get(key)
-        if before is not None and before.uid == resource.metadata.uid:
+        if before is not None and before.uid != resource.metadata.uid:
+            before = None
+        if before is not None and before.known.get(operation.id) is operation.outcome:
+            # A LIST has told it meanwhile: it was stored, and the reply to that was lost.
+            return
+        metrics.own.count_outcome(operation)
+        if before is not None:
             # What has become of the one before may be in the same version as this one.
             self._sights[key] = before._replace(known=before.known | {operation.id: operation.outcome})
 

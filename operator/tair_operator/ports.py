@@ -203,7 +203,7 @@ class ClusterUnavailableError(Exception):
 
 
 class ClusterRefusedError(ClusterUnavailableError):
-    """The Kubernetes API refused for good, by 401, 403 or 422 for example: nothing was written."""
+    """The Kubernetes API refused, by 401, 403, 422 or for a webhook that does not answer: nothing was written."""
 
 
 class ForbiddenError(Exception):

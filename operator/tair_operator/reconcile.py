@@ -144,6 +144,10 @@ class Reconciler:
         self.fleet.forget_all_but(listed)
         return listed
 
+    async def settle_up(self) -> None:
+        """Leave nothing behind that only this process knows. No pass may be under way, and none may follow."""
+        await self._answers.settle_up()
+
     def _resync_floor(self, count: int) -> timedelta:
         """Return the interval in which half of what the limiter lets through is enough to look at everything."""
         # In whole minutes, or each resource's own instant would move with every change of the rate.

@@ -94,7 +94,9 @@ def test_a_plan_that_the_clock_has_outrun_needs_another_approval(stage: Stage, j
     lapsing = tenant.wait(is_stalled("ApprovalRequired"))["status"]["plan"]
     clock.jump(600)
     tenant.approve(lapsing["id"])
-    other = tenant.wait(lambda resource: resource["status"].get("plan", {}).get("id") != lapsing["id"])
+    other = tenant.wait(
+        lambda resource: is_stalled("ApprovalRequired")(resource) and resource["status"]["plan"]["id"] != lapsing["id"]
+    )
     # Back in the time of the first plan, which was approved.
     clock.jump(0)
     ask_again(tenant, "back")

@@ -1,11 +1,11 @@
 """Admission policies that refuse writes in one namespace, as those of a platform team do."""
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.cluster.tenants import wait_until
 from tests.controlplane import ControlPlane, KubectlError
 
 ADMISSION = "admissionregistration.k8s.io/v1"
@@ -20,16 +20,20 @@ class Policy:
 
     def wait_in_force(self, *command: str, stdin: str | None = None) -> None:
         """Wait until the policy refuses a command of kubectl, which is only tried out."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                self.plane.kubectl(*command, "--dry-run=server", stdin=stdin)
-            except KubectlError as error:
-                assert self.words in error.stderr  # noqa: PT017 - an error of another kind is a mistake in the test
-                return
-            time.sleep(0.2)
-        message = f"still allowed after 30 s: {' '.join(command)}"
-        raise AssertionError(message)
+        wait_until(lambda: self._refuses(command, stdin), f"the policy is in force: {' '.join(command)}")
+
+    def wait_lifted(self, *command: str, stdin: str | None = None) -> None:
+        """Wait until the policy, which was deleted, refuses the command no more."""
+        wait_until(lambda: not self._refuses(command, stdin), f"the policy is gone: {' '.join(command)}")
+
+    def _refuses(self, command: tuple[str, ...], stdin: str | None) -> bool:
+        try:
+            self.plane.kubectl(*command, "--dry-run=server", stdin=stdin)
+        except KubectlError as error:
+            if self.words in error.stderr:
+                return True
+            raise
+        return False
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def test_an_answer_that_is_refused_stops_no_other_resource_and_is_stored_once_it
         other.apply(directConnection=False)
         other.wait(is_ready)
         meanwhile = refused.get()["status"]["operation"]
+    policy.wait_lifted(*patch)
     # The pause between attempts may have grown; whoever mends it need not wait for that.
     words = "tair.alibabacloud.com/reconcile-requested-at=now"
     stage.plane.kubectl("-n", refused.namespace, "annotate", "tair", refused.name, words)

@@ -77,10 +77,10 @@ def test_the_secret_is_a_service_binding(tenant: Tenant) -> None:
 def test_it_is_withdrawn_before_the_release(tenant: Tenant) -> None:
     tenant.apply(directConnection=True, publish=BOTH)
     tenant.wait(is_ready)
-    tenant.apply(directConnection=False, publish=BOTH, release={"drainSeconds": 3})
+    tenant.apply(directConnection=False, publish=BOTH, release={"drainSeconds": 8})
     draining = tenant.wait(lambda r: condition(r, "Ready").get("reason") == "Draining")
-    gone = tenant.find("secret", "orders-redis"), tenant.find("configmap", "orders-redis")
     calls = tenant.calls(RELEASE)
+    gone = tenant.find("secret", "orders-redis"), tenant.find("configmap", "orders-redis")
     done = tenant.wait(is_ready)
 
     assert gone == (None, None)

@@ -199,7 +199,7 @@ class ControlPlane:
         For whoever asks again and again: each kubectl takes a tenth of a second of CPU time.
         """
         status, body = self._ask(self._port, path)
-        if status == HTTPStatus.NOT_FOUND:
+        if status == HTTPStatus.NOT_FOUND and '"reason":"NotFound"' in body:
             return None
         if status != HTTPStatus.OK:
             raise ControlPlaneError(f"GET {path}: {status} {body}")

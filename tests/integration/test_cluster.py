@@ -38,6 +38,7 @@ REFUSALS = {
     "schema": BAD_STATUS,
     "policy": (422, {"reason": "Invalid", "message": "ValidatingAdmissionPolicy 'x' denied request", "details": {}}),
     "role": (403, {"reason": "Forbidden", "message": "may not patch"}),
+    "webhook": (500, {"reason": "InternalError", "message": 'failed calling webhook "x": connection refused'}),
 }
 UNAVAILABLE = (503, {"reason": "ServiceUnavailable", "message": "try later"})
 

@@ -1,7 +1,10 @@
 """An answer that Kubernetes refuses to store is owed, and stored before anything else happens to its resource."""
 
+import asyncio
+
 import pytest
 
+from tair_operator import answers
 from tair_operator.models import Action, Outcome
 from tair_operator.ports import ClusterRefusedError
 from tests.builders import KEY, resource
@@ -43,6 +46,44 @@ async def test_an_answer_that_is_refused_is_stored_before_anything_else_happens_
     assert w.ready() == ("True", "Released")
     assert status.request_id == w.cloud.effective_releases[0]
     assert changes.gained() == {(Action.RELEASE, "Succeeded"): 1}
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+async def test_a_process_that_ends_tries_a_last_time(
+    caplog: pytest.LogCaptureFixture,
+    is_mended: bool,  # noqa: FBT001
+) -> None:
+    w = world(present(), resource(False))
+    refusal = refuse_answers(w)
+    with pytest.raises(ClusterRefusedError):
+        await w.one_pass()
+    if is_mended:
+        refusal.clear()
+    await w.operator.settle_up()
+    operation = w.seen().status.operation
+
+    assert operation is not None
+    assert operation.outcome is (Outcome.ACCEPTED if is_mended else Outcome.STARTED)
+    assert ("this process ends without it" in caplog.text) is not is_mended
+
+
+async def test_a_process_that_ends_does_not_wait_for_ever(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = world(present(), resource(False))
+    refuse_answers(w)
+    with pytest.raises(ClusterRefusedError):
+        await w.one_pass()
+
+    async def hang(*_: object) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr(answers, "LAST_TRY_SECONDS", 0.01)
+    monkeypatch.setattr(w.cluster, "write_answer", hang)
+    await w.operator.settle_up()
+
+    assert "1 answers are not recorded" in caplog.text
 
 
 async def test_an_answer_that_is_owed_to_a_resource_that_is_gone_is_dropped(caplog: pytest.LogCaptureFixture) -> None:

@@ -104,6 +104,22 @@ def test_an_end_counts_that_is_stored_together_with_the_next_intent(fleet: Fleet
     assert changes.gained() == {(RELEASE, "Failed"): 1, (RELEASE, "Rejected"): 1}
 
 
+def test_an_answer_that_a_list_told_first_counts_once(fleet: Fleet, changes: Meter) -> None:
+    intent = version(1, outcome(Outcome.STARTED))
+    fleet.note(intent)
+    fleet.note(version(2, outcome(Outcome.REJECTED)))
+    fleet.answered(intent, outcome(Outcome.REJECTED))
+
+    assert changes.gained() == {(RELEASE, "Rejected"): 1}
+
+
+def test_an_answer_for_a_namesake_counts(fleet: Fleet, changes: Meter) -> None:
+    fleet.note(version(1, outcome(Outcome.REJECTED)))
+    fleet.answered(resource(False, uid="uid-2"), outcome(Outcome.REJECTED))
+
+    assert changes.gained() == {(RELEASE, "Rejected"): 1}
+
+
 def test_an_older_version_that_a_list_brings_late_changes_nothing(fleet: Fleet, changes: Meter) -> None:
     fleet.note(version(9, outcome(Outcome.ACCEPTED)))
     fleet.note(version(10, outcome(Outcome.SUCCEEDED)))

@@ -188,7 +188,9 @@ def expect(status: int, body: Body) -> Body:
         return body
     message = f"the Kubernetes API answered {status} {body.get('reason', '')}: {body.get('message', '')}"
     is_for_good = 400 <= status < 500 and status not in PASSING  # noqa: PLR2004 - the 4xx range
-    raise (ClusterRefusedError if is_for_good else ClusterUnavailableError)(message)
+    # Admission comes before storage, and a webhook may be down for days while the API server is well.
+    is_refused = is_for_good or "failed calling webhook" in message
+    raise (ClusterRefusedError if is_refused else ClusterUnavailableError)(message)
 
 
 def _tls(configuration: Configuration) -> ssl.SSLContext:
