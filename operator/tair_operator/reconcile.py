@@ -82,17 +82,17 @@ class Reconciler:
     is_shard: bool = False
     """Whether other operators serve some of the resources that may claim the same instances."""
     fleet: Fleet = field(init=False)
+    answers: Answers = field(init=False)
     _memory: Memory = field(init=False)
     _budgets: ReleaseBudgets = field(init=False)
     _publisher: Publisher = field(init=False)
-    _answers: Answers = field(init=False)
 
     def __post_init__(self) -> None:
         self.fleet = Fleet(self.clock.now)
         self._memory = Memory(self.policy.settle)
         self._budgets = ReleaseBudgets(self.policy.release_budget, self.policy.release_budget_window)
         self._publisher = Publisher(self.cluster)
-        self._answers = Answers(self.cluster, self.fleet)
+        self.answers = Answers(self.cluster, self.fleet)
 
     @property
     def _ownership(self) -> Ownership:
@@ -106,7 +106,7 @@ class Reconciler:
             ClusterUnavailableError: Kubernetes did not answer, or refused to store what became of a call.
 
         """
-        await self._answers.catch_up(key)
+        await self.answers.catch_up(key)
         resource = await self.cluster.get(key)
         if resource is None:
             self._memory.gone(key)
@@ -143,10 +143,6 @@ class Reconciler:
         self._budgets.forget_all_but(listed)
         self.fleet.forget_all_but(listed)
         return listed
-
-    async def settle_up(self) -> None:
-        """Leave nothing behind that only this process knows. No pass may be under way, and none may follow."""
-        await self._answers.settle_up()
 
     def _resync_floor(self, count: int) -> timedelta:
         """Return the interval in which half of what the limiter lets through is enough to look at everything."""
@@ -383,7 +379,7 @@ class Reconciler:
             self._memory.call_over(ref_of(resource), resource.metadata.uid)
         # Before it is stored, which may take long or never happen: Kubernetes may be down.
         audit.record(resource, operation)
-        await self._answers.record(resource, operation)
+        await self.answers.record(resource, operation)
 
 
 class _Fence:

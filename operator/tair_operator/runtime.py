@@ -156,7 +156,7 @@ class Operator:
             self._blind = message
         late = await self._stop_working(working, grace)
         if not late:
-            await self._reconciler.settle_up()
+            await self._reconciler.answers.settle_up()
             # Before the watch has ended, which takes a while: somebody may be waiting to take over.
             await on_idle()
         watch_stop.set()

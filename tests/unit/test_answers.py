@@ -59,7 +59,7 @@ async def test_a_process_that_ends_tries_a_last_time(
         await w.one_pass()
     if is_mended:
         refusal.clear()
-    await w.operator.settle_up()
+    await w.operator.answers.settle_up()
     operation = w.seen().status.operation
 
     assert operation is not None
@@ -81,7 +81,7 @@ async def test_a_process_that_ends_does_not_wait_for_ever(
 
     monkeypatch.setattr(answers, "LAST_TRY_SECONDS", 0.01)
     monkeypatch.setattr(w.cluster, "write_answer", hang)
-    await w.operator.settle_up()
+    await w.operator.answers.settle_up()
 
     assert "1 answers are not recorded" in caplog.text
 
