@@ -15,12 +15,11 @@ export UV_HTTP_TIMEOUT ?= 180
 export UV_HTTP_RETRIES ?= 8
 export UV_NO_PROGRESS ?= 1
 
-# The tests start hundreds of processes, and one that has to compile its modules takes twice as long to start.
-unexport PYTHONDONTWRITEBYTECODE
-export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.venv/pycache
-
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests start hundreds of processes, and one that has to compile its modules takes twice as long to start.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX ?= $(CURDIR)/$(VENV)/pycache
 # -P keeps the working folder off sys.path, as in the image.
 PYTHON := $(BIN)/python -P
 UV := $(BIN)/uv
@@ -86,7 +85,7 @@ pytest: install ## Run some tests without the rest: make pytest PYTEST_ARGS="tes
 
 .PHONY: cluster-tests
 cluster-tests: install ## Run the tests on a real API server under what else installs the operator (INSTALL=chart or namespaced)
-	@TAIR_TEST_INSTALL=$(INSTALL) $(PYTEST) tests/cluster -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	@TAIR_TEST_INSTALL=$(INSTALL) $(PYTEST) tests/cluster -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: mutation
 mutation: install ## Change the rules one place at a time and see whether a test notices (half an hour; MODULES="plan")

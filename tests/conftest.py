@@ -36,6 +36,6 @@ class _Scheduling(LoadFileScheduling):  # type: ignore[misc]
         return nodeid if file.endswith(DIVISIBLE) else file
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduling:
-    """Schedule whole files."""
-    return _Scheduling(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduling | None:
+    """Schedule whole files where that is asked for; `make explore` lets every process take what comes next."""
+    return _Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
